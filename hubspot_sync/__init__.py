@@ -1,0 +1,3 @@
+"""Delivers contacts from a database table into HubSpot, from cron, without losing one."""
+
+__version__ = "0.1.0"

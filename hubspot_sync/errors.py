@@ -1,0 +1,188 @@
+"""Every error of the program, grouped by what the caller does about it.
+
+HubSpotSyncError
+├── WrongUsage            nothing was done; the operator mends a setting or an argument   (exit 2)
+│   └── SettingsError     all faulty settings at once
+├── Refused               the command may not touch what it was asked to touch            (exit 1)
+├── RunStopped            the run ends for every contact; no contact pays an attempt      (exit 3)
+│   ├── HubSpotDenied     401 or 403: the token is not accepted, or may not do this
+│   ├── PropertyMissing   HubSpot lacks one of our custom properties
+│   ├── WrongPortal       the token opens another portal than HUBSPOT_PORTAL_ID names
+│   ├── HubSpotDown       HubSpot refuses even a small read, or takes no writes at all
+│   ├── QuotaSpent        HubSpot said to come back later than a run can wait
+│   ├── EveryoneRefused   contact after contact is refused with one and the same words
+│   └── DatabaseUnavailable
+├── Interrupted           no further request may start: a signal came, or the lease ends
+└── about one contact:
+    ├── ContactRejected   HubSpot refuses this contact; the contact spends an attempt
+    ├── Conflict          409: HubSpot holds the email (or the property) already
+    ├── NotFound          404: HubSpot has no such contact (or property)
+    └── Unavailable       HubSpot gave no usable answer, though it was asked several times
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class HubSpotSyncError(Exception):
+    """The root: its text says what happened, to which contact or setting, and what to do.
+
+    Attributes:
+        exit_code: what the process ends with where this error ends it.
+    """
+
+    exit_code = 3
+
+
+class WrongUsage(HubSpotSyncError):
+    """Wrong arguments, settings or table; nothing was done."""
+
+    exit_code = 2
+
+
+class SettingsError(WrongUsage):
+    """All faulty settings of one start.
+
+    Attributes:
+        faults: one sentence a setting: its name, what it holds, what it may hold.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Refused(HubSpotSyncError):
+    """The command was understood, and may not be carried out on this contact now."""
+
+    exit_code = 1
+
+
+class RunStopped(HubSpotSyncError):
+    """The run cannot go on for any contact; what was not sent is safe in the queue."""
+
+
+class HubSpotDenied(RunStopped):
+    """HubSpot does not accept the token (401), or the token lacks a scope (403)."""
+
+
+class PropertyMissing(RunStopped):
+    """HubSpot does not have one of the custom properties that the mapping fills."""
+
+
+class WrongPortal(RunStopped):
+    """The token belongs to another portal than the settings name."""
+
+
+class HubSpotDown(RunStopped):
+    """HubSpot cannot be reached, or answers nothing that can be used."""
+
+
+class QuotaSpent(RunStopped):
+    """HubSpot refuses requests for longer than a run can wait.
+
+    Attributes:
+        resume_at: when it can go on; None where HubSpot did not say.
+    """
+
+    def __init__(self, message: str, *, resume_at: datetime | None = None) -> None:
+        super().__init__(message)
+        self.resume_at = resume_at
+
+
+class EveryoneRefused(RunStopped):
+    """One refusal met every contact alike, so it is not about the contacts."""
+
+
+class DatabaseUnavailable(RunStopped):
+    """The database could not be reached, or refused what the queue needs."""
+
+
+class Interrupted(HubSpotSyncError):
+    """No further request may start: a signal asked the run to end, or the lease is nearly over.
+
+    Attributes:
+        outcome_unknown: True where the request that was to be tried again may have been carried
+            out already.
+    """
+
+    outcome_unknown = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What makes two refusals the same: HubSpot's code, and the property it speaks of.
+
+    Attributes:
+        code: such as `INVALID_EMAIL`, `VALIDATION_ERROR`, or `UNAVAILABLE`.
+        property_name: None where HubSpot names no property.
+    """
+
+    code: str
+    property_name: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.code} on {self.property_name}" if self.property_name else self.code
+
+
+class ContactRejected(HubSpotSyncError):
+    """HubSpot refuses this contact, with its reason.
+
+    Attributes:
+        signature: the reason in a form that can be compared.
+        for_ever: True where no later attempt can succeed.
+        correlation_id: what HubSpot's support asks for; None where it gave none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        signature: Signature,
+        for_ever: bool = False,
+        correlation_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.signature = signature
+        self.for_ever = for_ever
+        self.correlation_id = correlation_id
+
+
+class Conflict(HubSpotSyncError):
+    """HubSpot holds already what was to be created.
+
+    Attributes:
+        existing_id: the record id of the contact that owns the email, if the answer named it.
+    """
+
+    def __init__(self, message: str, *, existing_id: str | None) -> None:
+        super().__init__(message)
+        self.existing_id = existing_id
+
+
+class NotFound(HubSpotSyncError):
+    """HubSpot has nothing under this id, email or name."""
+
+
+class Unavailable(HubSpotSyncError):
+    """HubSpot gave no usable answer.
+
+    Attributes:
+        wait_seconds: how long to wait before the next try; None leaves it to back-off.
+        outcome_unknown: True where the request may have been carried out all the same, so that a
+            create must not simply be repeated.
+        rate_limited: True for a 429, which is never the contact's fault.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        wait_seconds: float | None = None,
+        outcome_unknown: bool = False,
+        rate_limited: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+        self.outcome_unknown = outcome_unknown
+        self.rate_limited = rate_limited
