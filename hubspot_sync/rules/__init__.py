@@ -1,0 +1,1 @@
+"""Decisions: pure functions on frozen values. No I/O, no clock, no chance."""

@@ -1,0 +1,58 @@
+"""Which HubSpot record is this contact: answered from a record that was read, never from memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hubspot_sync.rules.mapping import Contact, PropertyNames, normalise_email
+
+
+@dataclass(frozen=True, slots=True)
+class HubSpotRecord:
+    """A HubSpot contact as an answer showed it.
+
+    Attributes:
+        id: the record id that the answer named, which can differ from the one asked for.
+        properties: the properties asked for, without those that are empty.
+    """
+
+    id: str
+    properties: Mapping[str, str]
+
+    @property
+    def primary_email(self) -> str | None:
+        """The address that HubSpot shows for the contact."""
+        email = self.properties.get("email")
+        return normalise_email(email) if email else None
+
+    @property
+    def emails(self) -> frozenset[str]:
+        """The primary and the secondary addresses, in lower case."""
+        secondary = self.properties.get("hs_additional_emails", "").split(";")
+        return frozenset(
+            normalise_email(email) for email in (self.primary_email, *secondary) if email
+        )
+
+
+def is_same_contact(record: HubSpotRecord, contact: Contact, names: PropertyNames) -> bool:
+    """Tell whether a record read under a stored id is still this contact's.
+
+    A stored id alone proves nothing: the database may have been restored from elsewhere, the token
+    may open another portal, the record may have been merged into another. The ScraperSky ids that
+    we wrote there do prove it.
+    """
+    if record.id != contact.hubspot_contact_id:
+        return False
+    pairs = [
+        (ours, record.properties.get(name))
+        for ours, name in ((contact.domain_id, names.domain_id), (contact.page_id, names.page_id))
+        if ours
+    ]
+    return bool(pairs) and all(ours == theirs for ours, theirs in pairs)
+
+
+def holds_what_was_sent(record: HubSpotRecord, properties: Mapping[str, str]) -> bool:
+    """Tell whether a record shows every property that was sent, the email among its addresses."""
+    return all(
+        value in record.emails if name == "email" else record.properties.get(name) == value
+        for name, value in properties.items()
+    )

@@ -1,0 +1,280 @@
+"""What HubSpot's answer means, and what we do about it: the status table as one pure function.
+
+To add a reaction, start at `read_answer`. Facts about statuses and bodies are HubSpot's own
+(developers.hubspot.com, "Error handling" and "API usage guidelines"), which also say that every
+field of an error body may be missing; so each is read leniently, and none is relied upon.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hubspot_sync.errors import (
+    Conflict,
+    ContactRejected,
+    HubSpotDenied,
+    HubSpotSyncError,
+    NotFound,
+    PropertyMissing,
+    QuotaSpent,
+    Signature,
+    Unavailable,
+)
+from hubspot_sync.rules.retry import LONGEST_WAIT_SECONDS, parse_retry_after
+
+UNAVAILABLE = Signature("UNAVAILABLE")
+"""The signature of a contact for which HubSpot gave no usable answer."""
+
+_LOCKED_SECONDS = 2.0
+_SECONDLY_SECONDS = 1.0
+_ROLLING_SECONDS = 10.0
+
+_EXISTING_ID = re.compile(r"Existing ID: ?(\d+)")
+_PROBLEMS_IN_MESSAGE = "Property values were not valid: "
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer.
+
+    Attributes:
+        headers: names in lower case.
+        body: the parsed JSON; None where the body is not JSON.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: object
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One property that HubSpot refuses, in its words."""
+
+    code: str
+    property_name: str | None
+    message: str
+
+
+def read_answer(
+    answer: Answer, *, custom_properties: Collection[str], now: datetime
+) -> Mapping[str, object]:
+    """Return the body of a successful answer, or raise the error that says what to do.
+
+    Args:
+        answer: what came back.
+        custom_properties: the names that `create-properties` makes.
+        now: for Retry-After headers that hold a date.
+
+    Raises:
+        HubSpotDenied: 401, or 403 in HubSpot's own words.
+        NotFound: 404.
+        Conflict: 409.
+        PropertyMissing: 400 because one of our custom properties does not exist.
+        ContactRejected: any other 4xx that HubSpot explains.
+        QuotaSpent: 429 DAILY, 477, or a wait that is out of a run's reach.
+        Unavailable: 423, 429, 5xx, a redirect, or anything that HubSpot did not write.
+    """
+    body = answer.body if isinstance(answer.body, Mapping) else None
+    if answer.status in (423, 429, 477) or answer.status >= 500:
+        raise _come_back_later(answer, body or {}, now)
+    if body is None:
+        # A proxy, a firewall or a captive portal speaks; HubSpot always answers in JSON.
+        raise Unavailable(
+            f"an answer that is not HubSpot's came back (HTTP {answer.status}, not JSON)",
+            outcome_unknown=answer.status < 400,
+        )
+    if 200 <= answer.status < 300:
+        return body
+    if answer.status < 400:
+        raise Unavailable(f"HubSpot answered with a redirect (HTTP {answer.status}); not followed")
+    raise _refusal(answer.status, body, custom_properties)
+
+
+def refusal_of_item(
+    item: Mapping[str, object], custom_properties: Collection[str]
+) -> HubSpotSyncError:
+    """Return the error that one entry of a batch answer's `errors` amounts to."""
+    category = _text(item.get("category"))
+    if category == "CONFLICT":
+        return _refusal(409, item, custom_properties)
+    if category == "OBJECT_NOT_FOUND":
+        return _refusal(404, item, custom_properties)
+    return _refusal(400, item, custom_properties)
+
+
+def problems_of(body: Mapping[str, object]) -> list[Problem]:
+    """Read the refused properties out of an error body, in either of HubSpot's two shapes."""
+    return list(_problems_in_message(_text(body.get("message")))) or list(
+        _problems_in_errors(body.get("errors"))
+    )
+
+
+def _refusal(
+    status: int, body: Mapping[str, object], custom_properties: Collection[str]
+) -> HubSpotSyncError:
+    words = _text(body.get("message")) or "no reason given"
+    match status:
+        case 401:
+            return HubSpotDenied(
+                "HubSpot does not accept the token (401). Set HUBSPOT_API_KEY to a valid private "
+                "app token or service key; the contacts are safe in the queue."
+            )
+        case 403:
+            return HubSpotDenied(_missing_scopes(body, words))
+        case 404:
+            return NotFound(words)
+        case 409:
+            return Conflict(f"HubSpot holds it already: {words}", existing_id=_existing_id(body))
+        case _:
+            return _rejection(status, body, words, custom_properties)
+
+
+def _rejection(
+    status: int, body: Mapping[str, object], words: str, custom_properties: Collection[str]
+) -> HubSpotSyncError:
+    problems = problems_of(body)
+    missing = sorted(
+        {
+            problem.property_name
+            for problem in problems
+            if problem.code == "PROPERTY_DOESNT_EXIST"
+            and problem.property_name is not None
+            and problem.property_name in custom_properties
+        }
+    )
+    if missing:
+        return property_missing(missing)
+    if problems:
+        first = problems[0]
+        signature = Signature(first.code, first.property_name)
+        words = "; ".join(_in_words(problem) for problem in problems)
+    else:
+        signature = Signature(_text(body.get("category")) or f"HTTP_{status}")
+    return ContactRejected(
+        f"HubSpot refused the contact: {words}",
+        signature=signature,
+        for_ever="gdpr" in words.lower(),
+        correlation_id=_text(body.get("correlationId")) or None,
+    )
+
+
+def property_missing(names: Collection[str]) -> PropertyMissing:
+    """Return the error for custom properties that the portal lacks."""
+    listed = ", ".join(names)
+    return PropertyMissing(
+        f"HubSpot has no contact property {listed}. Run 'hubspot-sync create-properties' (or "
+        "correct the HUBSPOT_CUSTOM_PROPERTY_… settings); the contacts are safe in the queue."
+    )
+
+
+def _come_back_later(
+    answer: Answer, body: Mapping[str, object], now: datetime
+) -> QuotaSpent | Unavailable:
+    wait = parse_retry_after(answer.headers.get("retry-after"), now)
+    if answer.status == 429 and _is_daily(body):
+        return QuotaSpent(
+            "HubSpot's daily limit is used up; it starts afresh at midnight in the portal's time "
+            "zone. The contacts are safe in the queue.",
+            resume_at=now + timedelta(seconds=wait) if wait else None,
+        )
+    if answer.status == 477 or (wait or 0) > LONGEST_WAIT_SECONDS:
+        resume_at = now + timedelta(seconds=wait) if wait else None
+        when = f"after {resume_at:%Y-%m-%d %H:%M} UTC" if resume_at else "later"
+        what = "the account is moving" if answer.status == 477 else "no more requests now"
+        return QuotaSpent(
+            f"HubSpot asks to come back {when} (HTTP {answer.status}: {what}). The contacts are "
+            "safe in the queue.",
+            resume_at=resume_at,
+        )
+    if wait is None:
+        wait = _usual_wait(answer.status, body)
+    return Unavailable(
+        f"HubSpot answered HTTP {answer.status}",
+        wait_seconds=wait,
+        outcome_unknown=answer.status >= 500,
+        rate_limited=answer.status == 429,
+    )
+
+
+def _usual_wait(status: int, body: Mapping[str, object]) -> float | None:
+    if status == 423:
+        return _LOCKED_SECONDS
+    if status == 429:
+        secondly = "SECONDLY" if "secondly limit" in _text(body.get("message")) else ""
+        policy = _text(body.get("policyName")) or secondly
+        return _SECONDLY_SECONDS if policy == "SECONDLY" else _ROLLING_SECONDS
+    return None
+
+
+def _is_daily(body: Mapping[str, object]) -> bool:
+    return _text(body.get("policyName")) == "DAILY" or "daily limit" in _text(body.get("message"))
+
+
+def _missing_scopes(body: Mapping[str, object], words: str) -> str:
+    scopes = sorted(
+        str(scope)
+        for entry in _mappings(body.get("errors"))
+        for scope in _list(_mapping(entry.get("context")).get("requiredGranularScopes"))
+    )
+    if scopes:
+        mend = "Give the private app or service key these scopes: " + ", ".join(scopes)
+    else:
+        mend = f"Check the scopes and the portal of the private app or service key ({words})"
+    return f"HubSpot does not let the token do this (403). {mend}. The contacts are safe."
+
+
+def _existing_id(body: Mapping[str, object]) -> str | None:
+    for existing_id in _list(_mapping(body.get("context")).get("existingId")):
+        return str(existing_id)
+    found = _EXISTING_ID.search(_text(body.get("message")))
+    return found.group(1) if found else None
+
+
+def _in_words(problem: Problem) -> str:
+    name = f"{problem.property_name}: " if problem.property_name else ""
+    return f"{name}{problem.message} ({problem.code})"
+
+
+def _problems_in_message(message: str) -> Iterator[Problem]:
+    _, found, listed = message.partition(_PROBLEMS_IN_MESSAGE)
+    if not found:
+        return
+    try:
+        entries, _ = json.JSONDecoder().raw_decode(listed)
+    except ValueError:
+        return
+    for entry in _mappings(entries):
+        yield Problem(
+            code=_text(entry.get("error")) or "VALIDATION_ERROR",
+            property_name=_text(entry.get("name")) or None,
+            message=_text(entry.get("message")),
+        )
+
+
+def _problems_in_errors(errors: object) -> Iterator[Problem]:
+    for entry in _mappings(errors):
+        names = _list(_mapping(entry.get("context")).get("propertyName"))
+        yield Problem(
+            code=_text(entry.get("code")) or "VALIDATION_ERROR",
+            property_name=str(names[0]) if names else None,
+            message=_text(entry.get("message")),
+        )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: object) -> list[Mapping[str, object]]:
+    return [entry for entry in _list(value) if isinstance(entry, Mapping)]
