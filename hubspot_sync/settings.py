@@ -1,0 +1,258 @@
+"""The environment, read once and checked as a whole.
+
+To add a setting, start at `Settings` and `load_settings`; `.env.example` and the README list every
+setting, and a test holds them to it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from hubspot_sync.errors import SettingsError, WrongUsage
+from hubspot_sync.rules.mapping import PropertyNames
+from hubspot_sync.rules.retry import RetryPolicy
+
+DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
+DEFAULT_BASE_URL = "https://api.hubapi.com"
+
+LEASE_TIMEOUTS = 12
+"""The requests that one contact's delivery can need at its worst, all of them timing out."""
+LEASE_SLACK = timedelta(minutes=2)
+"""What the waits between those requests, and the settling, need besides."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
+_TRUE = ("true", "1", "yes", "on")
+_FALSE = ("false", "0", "no", "off")
+_MAPPED_BY_HUBSPOT = ("email", "firstname", "lastname", "phone")
+_DIALECTS = {
+    # psycopg2 is named, or SQLAlchemy might look for another driver; hosting services hand out
+    # both of the first two forms.
+    "postgres": "postgresql+psycopg2",
+    "postgresql": "postgresql+psycopg2",
+    "postgresql+psycopg2": "postgresql+psycopg2",
+    "sqlite": "sqlite",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, checked.
+
+    Attributes:
+        api_key: private app token or service key; empty where the sync is switched off.
+        portal_id: None where any portal will do.
+        base_url: without a slash at its end.
+        api_version: `v3`, or a dated version such as `2026-09`.
+        request_timeout: the whole time that one request may take, its answer included.
+        database_url: with the driver named.
+        workers: batches that a drain has in flight at once.
+        interval: how often cron runs `sync-queue`.
+        lease: how long a claim holds before another run may take it over.
+    """
+
+    api_key: str = field(default="", repr=False)
+    portal_id: str | None = None
+    base_url: str = DEFAULT_BASE_URL
+    api_version: str = "v3"
+    request_timeout: timedelta = timedelta(seconds=30)
+    database_url: str = field(default=DEFAULT_DATABASE_URL, repr=False)
+    interval: timedelta = timedelta(minutes=5)
+    batch_size: int = 10
+    max_instances: int = 1
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    lease: timedelta = timedelta(minutes=10)
+    workers: int = 4
+    property_names: PropertyNames = field(default_factory=PropertyNames)
+
+    def require_api_key(self) -> None:
+        """Raise WrongUsage where a command needs HubSpot and there is no token."""
+        if not self.api_key:
+            raise WrongUsage(
+                "HUBSPOT_API_KEY is empty: set it to a private app token or service key of your "
+                "HubSpot portal."
+            )
+
+
+def read_environment(environment: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+    """Merge a `.env` file below the environment, whose values win.
+
+    Args:
+        environment: usually `os.environ`.
+        env_file: None reads `.env` in the current folder, if there is one.
+
+    Raises:
+        WrongUsage: the file that was named cannot be read.
+    """
+    from dotenv import dotenv_values
+
+    path = env_file or Path(".env")
+    if not path.is_file():
+        if env_file is not None:
+            raise WrongUsage(f"--env-file {env_file}: there is no such file.")
+        return dict(environment)
+    try:
+        from_file = dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"The settings file {path} cannot be read: {error}.") from error
+    return {name: value for name, value in from_file.items() if value is not None} | dict(
+        environment
+    )
+
+
+def load_settings(variables: Mapping[str, str]) -> Settings:
+    """Check all settings together.
+
+    Raises:
+        SettingsError: with one sentence for each setting that is wrong.
+    """
+    read = _Reader(variables)
+    settings = Settings(
+        api_key=read.token("HUBSPOT_API_KEY"),
+        portal_id=read.text("HUBSPOT_PORTAL_ID", "", _portal_id, "a number, or nothing") or None,
+        base_url=read.text(
+            "HUBSPOT_API_BASE_URL",
+            DEFAULT_BASE_URL,
+            _base_url,
+            "an https:// address (http:// on this machine only), without a path",
+        ),
+        api_version=read.text(
+            "HUBSPOT_API_VERSION", "v3", _api_version, "v3, or a dated version such as 2026-09"
+        ),
+        request_timeout=timedelta(seconds=read.number("HUBSPOT_TIMEOUT_SECONDS", 30, 1, 300)),
+        database_url=read.database_url("DATABASE_URL", DEFAULT_DATABASE_URL),
+        interval=timedelta(
+            minutes=read.number("HUBSPOT_SYNC_SCHEDULER_INTERVAL_MINUTES", 5, 1, 1440)
+        ),
+        batch_size=read.number("HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE", 10, 1, 10_000),
+        max_instances=read.number("HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES", 1, 1, 100),
+        retry_policy=RetryPolicy(
+            max_retries=read.number("HUBSPOT_SYNC_MAX_RETRIES", 3, 0, 20),
+            base_delay=timedelta(
+                minutes=read.number("HUBSPOT_SYNC_RETRY_DELAY_MINUTES", 5, 1, 1440)
+            ),
+            exponential=read.boolean("HUBSPOT_SYNC_RETRY_EXPONENTIAL", default=True),
+        ),
+        lease=timedelta(minutes=read.number("HUBSPOT_SYNC_LEASE_MINUTES", 10, 1, 1440)),
+        workers=read.number("HUBSPOT_SYNC_WORKERS", 4, 1, 32),
+        property_names=PropertyNames(
+            domain_id=read.property_name("DOMAIN_ID", "scrapersky_domain_id"),
+            page_id=read.property_name("PAGE_ID", "scrapersky_page_id"),
+            sync_date=read.property_name("SYNC_DATE", "scrapersky_sync_date"),
+        ),
+    )
+    faults = read.faults or _faults_between(settings)
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def _faults_between(settings: Settings) -> list[str]:
+    faults = []
+    needed = LEASE_TIMEOUTS * settings.request_timeout + LEASE_SLACK
+    if settings.lease < needed:
+        faults.append(
+            f"HUBSPOT_SYNC_LEASE_MINUTES is {settings.lease // timedelta(minutes=1)}: with "
+            f"HUBSPOT_TIMEOUT_SECONDS {settings.request_timeout.total_seconds():.0f} it must be "
+            f"at least {-(-needed // timedelta(minutes=1))}, or a claim could end while its "
+            "requests still run."
+        )
+    names = settings.property_names
+    if len({names.domain_id, names.page_id, names.sync_date}) < 3:
+        faults.append(
+            "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID, …_PAGE_ID and …_SYNC_DATE must be three different "
+            f"names, not {names.domain_id}, {names.page_id} and {names.sync_date}."
+        )
+    return faults
+
+
+class _Reader:
+    """Reads variables one by one and keeps what is wrong with them."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.faults: list[str] = []
+
+    def text(
+        self, name: str, default: str, check: Callable[[str], str | None], may_hold: str
+    ) -> str:
+        """Return the checked value; `check` gives its clean form, or None where it is wrong."""
+        raw = self._variables.get(name, "").strip() or default
+        value = check(raw)
+        if value is None:
+            self.faults.append(f"{name} is {raw!r}; it must be {may_hold}.")
+            return default
+        return value
+
+    def number(self, name: str, default: int, least: int, most: int) -> int:
+        def check(raw: str) -> str | None:
+            is_number = raw.isascii() and raw.isdigit() and len(raw) <= len(str(most))
+            return raw if is_number and least <= int(raw) <= most else None
+
+        return int(self.text(name, str(default), check, f"a whole number from {least} to {most}"))
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        def check(raw: str) -> str | None:
+            return raw.lower() if raw.lower() in _TRUE + _FALSE else None
+
+        return self.text(name, str(default).lower(), check, "true or false") in _TRUE
+
+    def token(self, name: str) -> str:
+        value = self._variables.get(name, "").strip()
+        if not re.fullmatch(r"[\x21-\x7e]*", value):
+            # Its value is not shown: it is a secret even where it is mistyped.
+            self.faults.append(
+                f"{name} holds blanks or characters that no token has; copy the private app token "
+                "or service key again."
+            )
+        return value
+
+    def database_url(self, name: str, default: str) -> str:
+        raw = self._variables.get(name, "").strip() or default
+        scheme, found, rest = raw.partition("://")
+        dialect = _DIALECTS.get(scheme.lower())
+        # SQLite without a path is a database in memory, which forgets the contacts at once.
+        if not found or dialect is None or not rest.strip("/") or ":memory:" in rest:
+            # Its value is not shown: it holds a password.
+            held = f"begins with {scheme[:20]!r}" if found else "is not an address"
+            self.faults.append(
+                f"{name} {held}; it must be a PostgreSQL address (postgresql://user:password@host:"
+                "5432/database) or a file (sqlite:///contacts.db)."
+            )
+            return default
+        return f"{dialect}://{rest}"
+
+    def property_name(self, role: str, default: str) -> str:
+        return self.text(
+            f"HUBSPOT_CUSTOM_PROPERTY_{role}",
+            default,
+            lambda raw: (
+                raw if _PROPERTY_NAME.fullmatch(raw) and raw not in _MAPPED_BY_HUBSPOT else None
+            ),
+            "HubSpot's internal name of a property of your own: lower-case letters, digits and _, "
+            "beginning with a letter",
+        )
+
+
+def _portal_id(raw: str) -> str | None:
+    return raw if not raw or (raw.isascii() and raw.isdigit()) else None
+
+
+def _api_version(raw: str) -> str | None:
+    return raw if _API_VERSION.fullmatch(raw) else None
+
+
+def _base_url(raw: str) -> str | None:
+    try:
+        parts = urlsplit(raw)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return None
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+    is_plain = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
+    return raw.rstrip("/") if host and is_safe and is_plain else None

@@ -1,0 +1,590 @@
+"""The environment, read once and checked as a whole."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from hubspot_sync.errors import SettingsError, WrongUsage
+from hubspot_sync.rules.mapping import PropertyNames
+from hubspot_sync.rules.retry import RetryPolicy
+from hubspot_sync.settings import Settings, load_settings, read_environment
+
+TOKEN = "pat-na1-xxxxxxxx"
+PASSWORD = "not-for-show"
+DATABASE_URL = f"postgresql://app:{PASSWORD}@db.example.com:5432/contacts"
+
+
+def _faults(**variables: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(variables)
+    return caught.value.faults
+
+
+def _fault(**variables: str) -> str:
+    (fault,) = _faults(**variables)
+    return fault
+
+
+# Defaults
+
+
+def test_settings_without_variables_are_the_defaults() -> None:
+    assert load_settings({}) == Settings(
+        api_key="",
+        portal_id=None,
+        base_url="https://api.hubapi.com",
+        api_version="v3",
+        request_timeout=timedelta(seconds=30),
+        database_url="sqlite:///contacts.db",
+        interval=timedelta(minutes=5),
+        batch_size=10,
+        max_instances=1,
+        retry_policy=RetryPolicy(max_retries=3, base_delay=timedelta(minutes=5), exponential=True),
+        lease=timedelta(minutes=10),
+        workers=4,
+        property_names=PropertyNames(
+            domain_id="scrapersky_domain_id",
+            page_id="scrapersky_page_id",
+            sync_date="scrapersky_sync_date",
+        ),
+    )
+
+
+def test_settings_made_by_hand_have_the_same_defaults() -> None:
+    assert Settings() == load_settings({})
+
+
+@pytest.mark.parametrize("nothing", ["", "   ", "\n"])
+def test_variables_that_hold_nothing_count_as_not_set(nothing: str) -> None:
+    names = [
+        "HUBSPOT_API_KEY",
+        "HUBSPOT_PORTAL_ID",
+        "HUBSPOT_API_BASE_URL",
+        "HUBSPOT_API_VERSION",
+        "HUBSPOT_TIMEOUT_SECONDS",
+        "HUBSPOT_SYNC_SCHEDULER_INTERVAL_MINUTES",
+        "HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE",
+        "HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES",
+        "HUBSPOT_SYNC_MAX_RETRIES",
+        "HUBSPOT_SYNC_RETRY_DELAY_MINUTES",
+        "HUBSPOT_SYNC_RETRY_EXPONENTIAL",
+        "HUBSPOT_SYNC_LEASE_MINUTES",
+        "HUBSPOT_SYNC_WORKERS",
+        "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID",
+        "HUBSPOT_CUSTOM_PROPERTY_PAGE_ID",
+        "HUBSPOT_CUSTOM_PROPERTY_SYNC_DATE",
+        "DATABASE_URL",
+    ]
+    assert load_settings(dict.fromkeys(names, nothing)) == Settings()
+
+
+def test_variables_of_others_are_passed_over() -> None:
+    assert load_settings({"PATH": "/bin", "HUBSPOT_OTHER": "x", "BREVO_API_KEY": "y"}) == Settings()
+
+
+# The token
+
+
+@pytest.mark.parametrize("raw", [TOKEN, f"  {TOKEN}\n", f"{TOKEN}\r\n"])
+def test_token_is_taken_without_the_blanks_around_it(raw: str) -> None:
+    assert load_settings({"HUBSPOT_API_KEY": raw}).api_key == TOKEN
+
+
+each_mistyped_token = pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param("pat na1 xxxxxxxx", id="blank"),
+        pytest.param("pat-na1-\nxxxxxxxx", id="newline"),
+        pytest.param("pat-na1-\x00xxxxxxxx", id="nul"),
+        pytest.param("pat-na1-xxxxxxxx…", id="ellipsis"),
+        pytest.param("pat\u2011na1\u2011xxxxxxxx", id="hyphen-of-another-kind"),
+    ],
+)
+
+
+@each_mistyped_token
+def test_token_that_cannot_be_one_is_a_fault(raw: str) -> None:
+    assert "HUBSPOT_API_KEY" in _fault(HUBSPOT_API_KEY=raw)
+
+
+@each_mistyped_token
+def test_token_that_cannot_be_one_is_not_shown(raw: str) -> None:
+    assert "xxxxxxxx" not in _fault(HUBSPOT_API_KEY=raw)
+
+
+def test_token_is_not_shown_in_settings() -> None:
+    assert TOKEN not in repr(load_settings({"HUBSPOT_API_KEY": TOKEN}))
+
+
+def test_token_is_not_shown_among_other_faults() -> None:
+    faults = _faults(HUBSPOT_API_KEY=TOKEN, HUBSPOT_PORTAL_ID="x", DATABASE_URL="x")
+    assert TOKEN not in "\n".join(faults)
+
+
+def test_commands_that_need_a_token_may_go_on_with_one() -> None:
+    Settings(api_key=TOKEN).require_api_key()
+
+
+def test_commands_that_need_a_token_are_refused_without_one() -> None:
+    with pytest.raises(WrongUsage, match="HUBSPOT_API_KEY is empty"):
+        Settings().require_api_key()
+
+
+# Numbers
+
+each_number = pytest.mark.parametrize(
+    ("variable", "least", "most"),
+    [
+        ("HUBSPOT_TIMEOUT_SECONDS", 1, 300),
+        ("HUBSPOT_SYNC_SCHEDULER_INTERVAL_MINUTES", 1, 1440),
+        ("HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE", 1, 10_000),
+        ("HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES", 1, 100),
+        ("HUBSPOT_SYNC_MAX_RETRIES", 0, 20),
+        ("HUBSPOT_SYNC_RETRY_DELAY_MINUTES", 1, 1440),
+        ("HUBSPOT_SYNC_LEASE_MINUTES", 1, 1440),
+        ("HUBSPOT_SYNC_WORKERS", 1, 32),
+    ],
+)
+
+
+def _number(settings: Settings, variable: str) -> float:
+    minute = timedelta(minutes=1)
+    return {
+        "HUBSPOT_TIMEOUT_SECONDS": settings.request_timeout.total_seconds(),
+        "HUBSPOT_SYNC_SCHEDULER_INTERVAL_MINUTES": settings.interval / minute,
+        "HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE": settings.batch_size,
+        "HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES": settings.max_instances,
+        "HUBSPOT_SYNC_MAX_RETRIES": settings.retry_policy.max_retries,
+        "HUBSPOT_SYNC_RETRY_DELAY_MINUTES": settings.retry_policy.base_delay / minute,
+        "HUBSPOT_SYNC_LEASE_MINUTES": settings.lease / minute,
+        "HUBSPOT_SYNC_WORKERS": settings.workers,
+    }[variable]
+
+
+@each_number
+def test_number_may_be_the_least_and_the_most(variable: str, least: int, most: int) -> None:
+    # The lease and the time-out of a request must fit each other.
+    wide = {"HUBSPOT_TIMEOUT_SECONDS": "1", "HUBSPOT_SYNC_LEASE_MINUTES": "1440"}
+    if variable == "HUBSPOT_SYNC_LEASE_MINUTES":
+        least = 3
+    read = [
+        _number(load_settings(wide | {variable: str(number)}), variable)
+        for number in (least, least + 1, most)
+    ]
+    assert read == [least, least + 1, most]
+
+
+@each_number
+def test_number_is_read_with_blanks_around_it(variable: str, least: int, most: int) -> None:
+    number = min(least + 9, most)
+    assert _number(load_settings({variable: f" {number}\n"}), variable) == number
+
+
+@each_number
+def test_number_that_is_none_is_a_fault(variable: str, least: int, most: int) -> None:
+    told = f"{variable} is 'x'; it must be a whole number from {least} to {most}."
+    assert _fault(**{variable: "x"}) == told
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("-1", "+5", "5.0", "5.", "1e2", "5 6", "5m", "0x5", "5_0", "\u0665", "\u00b2"),
+        pytest.param("9" * 5000, id="endless"),
+    ],
+)
+def test_number_that_is_not_whole_and_plain_is_a_fault(raw: str) -> None:
+    told = f"HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE is {raw!r}; it must be a whole number"
+    assert _fault(HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE=raw).startswith(told)
+
+
+@each_number
+def test_number_below_the_least_is_a_fault(variable: str, least: int, most: int) -> None:
+    told = f"{variable} is '{least - 1}'; it must be a whole number from {least} to {most}."
+    assert _fault(**{variable: str(least - 1)}) == told
+
+
+@each_number
+def test_number_above_the_most_is_a_fault(variable: str, least: int, most: int) -> None:
+    told = f"{variable} is '{most + 1}'; it must be a whole number from {least} to {most}."
+    assert _fault(**{variable: str(most + 1)}) == told
+
+
+# The lease and the time-out
+
+
+@pytest.mark.parametrize(("timeout", "lease"), [(1, 3), (30, 8), (40, 10), (41, 11), (300, 62)])
+def test_lease_may_last_twelve_timeouts_and_two_minutes(timeout: int, lease: int) -> None:
+    variables = {
+        "HUBSPOT_TIMEOUT_SECONDS": str(timeout),
+        "HUBSPOT_SYNC_LEASE_MINUTES": str(lease),
+    }
+    assert load_settings(variables).lease == timedelta(minutes=lease)
+
+
+@pytest.mark.parametrize(("timeout", "lease"), [(1, 3), (30, 8), (40, 10), (41, 11), (300, 62)])
+def test_lease_that_is_shorter_is_a_fault(timeout: int, lease: int) -> None:
+    fault = _fault(HUBSPOT_TIMEOUT_SECONDS=str(timeout), HUBSPOT_SYNC_LEASE_MINUTES=str(lease - 1))
+    assert fault.startswith(
+        f"HUBSPOT_SYNC_LEASE_MINUTES is {lease - 1}: with HUBSPOT_TIMEOUT_SECONDS {timeout} it "
+        f"must be at least {lease},"
+    )
+
+
+def test_timeout_that_is_too_long_for_the_default_lease_is_a_fault() -> None:
+    assert "at least 11" in _fault(HUBSPOT_TIMEOUT_SECONDS="41")
+
+
+# Switches
+
+
+@pytest.mark.parametrize("raw", ["true", "True", "TRUE", "1", "yes", "Yes", "on", " true "])
+def test_exponential_delays_can_be_switched_on(raw: str) -> None:
+    assert load_settings({"HUBSPOT_SYNC_RETRY_EXPONENTIAL": raw}).retry_policy.exponential
+
+
+@pytest.mark.parametrize("raw", ["false", "False", "FALSE", "0", "no", "NO", "off", " false "])
+def test_exponential_delays_can_be_switched_off(raw: str) -> None:
+    assert not load_settings({"HUBSPOT_SYNC_RETRY_EXPONENTIAL": raw}).retry_policy.exponential
+
+
+@pytest.mark.parametrize("raw", ["maybe", "2", "truefalse", "y", "none"])
+def test_switch_that_is_neither_on_nor_off_is_a_fault(raw: str) -> None:
+    told = f"HUBSPOT_SYNC_RETRY_EXPONENTIAL is {raw!r}; it must be true or false."
+    assert _fault(HUBSPOT_SYNC_RETRY_EXPONENTIAL=raw) == told
+
+
+# The portal
+
+
+@pytest.mark.parametrize("raw", ["123456", " 123456 ", "0123456789012345"])
+def test_portal_id_may_be_a_number(raw: str) -> None:
+    assert load_settings({"HUBSPOT_PORTAL_ID": raw}).portal_id == raw.strip()
+
+
+@pytest.mark.parametrize(
+    "raw", ["my-portal", "12 34", "-5", "12.5", "\u0661\u0662", "\uff11\uff12"]
+)
+def test_portal_id_that_is_no_number_is_a_fault(raw: str) -> None:
+    told = f"HUBSPOT_PORTAL_ID is {raw!r}; it must be a number, or nothing."
+    assert _fault(HUBSPOT_PORTAL_ID=raw) == told
+
+
+@pytest.mark.parametrize(
+    ("raw", "base_url"),
+    [
+        ("https://api.hubapi.com", "https://api.hubapi.com"),
+        ("https://api.hubapi.com/", "https://api.hubapi.com"),
+        (" https://api.hubapi.com ", "https://api.hubapi.com"),
+        ("https://api-eu1.hubapi.com", "https://api-eu1.hubapi.com"),
+        ("https://proxy.example.com:8443", "https://proxy.example.com:8443"),
+        ("http://localhost", "http://localhost"),
+        ("http://localhost:8080/", "http://localhost:8080"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("https://localhost:8443", "https://localhost:8443"),
+    ],
+)
+def test_base_url_may_be_https_or_loopback(raw: str, base_url: str) -> None:
+    assert load_settings({"HUBSPOT_API_BASE_URL": raw}).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param("http://api.hubapi.com", id="not-encrypted"),
+        pytest.param("http://10.0.0.1", id="not-this-machine"),
+        pytest.param("http://localhost.example.com", id="name-that-begins-like-loopback"),
+        pytest.param("http://127.0.0.1.example.com", id="name-that-begins-like-an-address"),
+        pytest.param("ftp://api.hubapi.com", id="other-scheme"),
+        pytest.param("ftp://localhost", id="other-scheme-on-this-machine"),
+        pytest.param("file:///etc/hosts", id="file"),
+        pytest.param("api.hubapi.com", id="no-scheme"),
+        pytest.param("//api.hubapi.com", id="no-scheme-but-slashes"),
+        pytest.param("https://", id="no-host"),
+        pytest.param("https:///crm", id="path-without-host"),
+        pytest.param("https://api.hubapi.com/crm/v3", id="path"),
+        pytest.param("https://api.hubapi.com?x=1", id="query"),
+        pytest.param("https://api.hubapi.com#x", id="fragment"),
+        pytest.param("https://user@api.hubapi.com", id="user"),
+        pytest.param("https://user:word@api.hubapi.com", id="credentials"),
+        pytest.param("https://api.hubapi.com:port", id="port-that-is-no-number"),
+        pytest.param("https://api.hubapi.com:99999", id="port-out-of-range"),
+        pytest.param("https://[::1", id="broken-address"),
+    ],
+)
+def test_base_url_that_is_unsafe_or_no_base_is_a_fault(raw: str) -> None:
+    fault = _fault(HUBSPOT_API_BASE_URL=raw)
+    assert fault.startswith("HUBSPOT_API_BASE_URL ")
+    assert fault.endswith("an https:// address (http:// on this machine only), without a path.")
+
+
+@pytest.mark.parametrize("raw", ["v3", "2026-03", "2026-09", "2027-12", " v3 "])
+def test_api_version_may_be_v3_or_a_date(raw: str) -> None:
+    assert load_settings({"HUBSPOT_API_VERSION": raw}).api_version == raw.strip()
+
+
+@pytest.mark.parametrize("raw", ["v1", "v4", "V3", "3", "2026", "2026-9", "2026-13", "2026-00"])
+def test_api_version_that_is_none_is_a_fault(raw: str) -> None:
+    told = f"HUBSPOT_API_VERSION is {raw!r}; it must be v3, or a dated version such as 2026-09."
+    assert _fault(HUBSPOT_API_VERSION=raw) == told
+
+
+# The database
+
+
+@pytest.mark.parametrize(
+    ("raw", "database_url"),
+    [
+        ("postgres://u@h:5432/d", "postgresql+psycopg2://u@h:5432/d"),
+        ("postgresql://u@h:5432/d", "postgresql+psycopg2://u@h:5432/d"),
+        ("postgresql+psycopg2://u@h/d", "postgresql+psycopg2://u@h/d"),
+        ("POSTGRES://u@h/d", "postgresql+psycopg2://u@h/d"),
+        ("  postgres://u@h/d\n", "postgresql+psycopg2://u@h/d"),
+        ("postgresql:///d?host=/var/run", "postgresql+psycopg2:///d?host=/var/run"),
+        ("postgresql://u@h/d?sslmode=require", "postgresql+psycopg2://u@h/d?sslmode=require"),
+        ("postgresql://u:a%40b://c@h/d", "postgresql+psycopg2://u:a%40b://c@h/d"),
+        ("sqlite:///contacts.db", "sqlite:///contacts.db"),
+        ("sqlite:////var/lib/contacts.db", "sqlite:////var/lib/contacts.db"),
+    ],
+)
+def test_database_url_is_rewritten_with_its_driver(raw: str, database_url: str) -> None:
+    assert load_settings({"DATABASE_URL": raw}).database_url == database_url
+
+
+@pytest.mark.parametrize(
+    ("raw", "held"),
+    [
+        (f"mysql://app:{PASSWORD}@db/contacts", "begins with 'mysql'"),
+        (f"postgresql+asyncpg://app:{PASSWORD}@db/contacts", "begins with 'postgresql+asyncpg'"),
+        (f"app:{PASSWORD}@db.example.com/contacts", "is not an address"),
+        (f"postgresql:app:{PASSWORD}@db/contacts", "is not an address"),
+        (PASSWORD, "is not an address"),
+        ("contacts.db", "is not an address"),
+        ("postgresql://", "begins with 'postgresql'"),
+        ("sqlite://", "begins with 'sqlite'"),
+        ("sqlite:///", "begins with 'sqlite'"),
+        ("sqlite:///:memory:", "begins with 'sqlite'"),
+        ("sqlite:///file::memory:?uri=true", "begins with 'sqlite'"),
+    ],
+)
+def test_database_url_of_no_use_is_a_fault(raw: str, held: str) -> None:
+    fault = _fault(DATABASE_URL=raw)
+    assert fault.startswith(f"DATABASE_URL {held}; it must be a PostgreSQL address (postgresql://")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"mysql://app:{PASSWORD}@db/contacts",
+        f"postgresql+asyncpg://app:{PASSWORD}@db/contacts",
+        f"app:{PASSWORD}@db.example.com/contacts",
+        f"postgresql:app:{PASSWORD}@db/contacts",
+        PASSWORD,
+    ],
+)
+def test_database_password_is_not_shown_in_a_fault(raw: str) -> None:
+    assert PASSWORD not in _fault(DATABASE_URL=raw)
+
+
+def test_database_password_is_not_shown_in_settings() -> None:
+    assert PASSWORD not in repr(load_settings({"DATABASE_URL": DATABASE_URL}))
+
+
+def test_database_password_is_not_shown_among_other_faults() -> None:
+    faults = _faults(DATABASE_URL=DATABASE_URL, HUBSPOT_PORTAL_ID="x", HUBSPOT_API_KEY="a b")
+    assert PASSWORD not in "\n".join(faults)
+
+
+# The custom properties
+
+each_role = pytest.mark.parametrize("role", ["DOMAIN_ID", "PAGE_ID", "SYNC_DATE"])
+
+
+@each_role
+@pytest.mark.parametrize("raw", ["site", "s", "site_2", "s" * 100, " site "])
+def test_property_name_may_be_one_of_our_own(role: str, raw: str) -> None:
+    names = load_settings({f"HUBSPOT_CUSTOM_PROPERTY_{role}": raw}).property_names
+    read = {"DOMAIN_ID": names.domain_id, "PAGE_ID": names.page_id, "SYNC_DATE": names.sync_date}
+    assert read[role] == raw.strip()
+
+
+@each_role
+@pytest.mark.parametrize("raw", ["Site", "2site", "_site", "my site", "my-site", "sité", "s" * 101])
+def test_property_name_that_hubspot_would_not_take_is_a_fault(role: str, raw: str) -> None:
+    fault = _fault(**{f"HUBSPOT_CUSTOM_PROPERTY_{role}": raw})
+    assert fault.startswith(f"HUBSPOT_CUSTOM_PROPERTY_{role} is {raw!r}; it must be")
+
+
+@each_role
+@pytest.mark.parametrize("raw", ["email", "firstname", "lastname", "phone"])
+def test_property_name_of_another_value_is_a_fault(role: str, raw: str) -> None:
+    fault = _fault(**{f"HUBSPOT_CUSTOM_PROPERTY_{role}": raw})
+    assert fault.startswith(f"HUBSPOT_CUSTOM_PROPERTY_{role} is {raw!r}; it must be")
+
+
+@pytest.mark.parametrize(
+    ("role", "raw"),
+    [
+        ("DOMAIN_ID", "scrapersky_page_id"),
+        ("PAGE_ID", "scrapersky_sync_date"),
+        ("SYNC_DATE", "scrapersky_domain_id"),
+    ],
+)
+def test_property_names_that_are_the_same_are_a_fault(role: str, raw: str) -> None:
+    fault = _fault(**{f"HUBSPOT_CUSTOM_PROPERTY_{role}": raw})
+    assert "must be three different names" in fault
+
+
+# All faults together
+
+
+def test_faults_are_all_told_together() -> None:
+    variables = {
+        "HUBSPOT_API_KEY": "pat na1",
+        "HUBSPOT_PORTAL_ID": "x",
+        "HUBSPOT_API_BASE_URL": "http://api.hubapi.com",
+        "HUBSPOT_API_VERSION": "x",
+        "HUBSPOT_TIMEOUT_SECONDS": "x",
+        "HUBSPOT_SYNC_SCHEDULER_INTERVAL_MINUTES": "x",
+        "HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE": "x",
+        "HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES": "x",
+        "HUBSPOT_SYNC_MAX_RETRIES": "x",
+        "HUBSPOT_SYNC_RETRY_DELAY_MINUTES": "x",
+        "HUBSPOT_SYNC_RETRY_EXPONENTIAL": "x",
+        "HUBSPOT_SYNC_LEASE_MINUTES": "x",
+        "HUBSPOT_SYNC_WORKERS": "x",
+        "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID": "X",
+        "HUBSPOT_CUSTOM_PROPERTY_PAGE_ID": "X",
+        "HUBSPOT_CUSTOM_PROPERTY_SYNC_DATE": "X",
+        "DATABASE_URL": "x",
+    }
+    assert {fault.split()[0] for fault in _faults(**variables)} == set(variables)
+
+
+def test_faults_between_settings_are_all_told_together() -> None:
+    faults = _faults(
+        HUBSPOT_SYNC_LEASE_MINUTES="1", HUBSPOT_CUSTOM_PROPERTY_PAGE_ID="scrapersky_domain_id"
+    )
+    assert len(faults) == 2
+
+
+def test_faults_are_lines_of_one_error() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"HUBSPOT_PORTAL_ID": "x", "HUBSPOT_API_VERSION": "x"})
+    assert str(caught.value).splitlines() == caught.value.faults
+
+
+def test_faults_are_wrong_usage() -> None:
+    with pytest.raises(WrongUsage):
+        load_settings({"HUBSPOT_PORTAL_ID": "x"})
+
+
+# The .env file
+
+
+def _write(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_environment_without_a_file_is_the_environment() -> None:
+    assert read_environment({"DATABASE_URL": "sqlite:///a.db"}, None) == {
+        "DATABASE_URL": "sqlite:///a.db"
+    }
+
+
+def test_environment_is_filled_up_from_the_env_file_in_the_current_folder(tmp_path: Path) -> None:
+    _write(tmp_path / ".env", "HUBSPOT_PORTAL_ID=123456\n")
+    assert read_environment({"PATH": "/bin"}, None) == {
+        "PATH": "/bin",
+        "HUBSPOT_PORTAL_ID": "123456",
+    }
+
+
+def test_environment_is_filled_up_from_the_file_that_is_named(tmp_path: Path) -> None:
+    named = _write(tmp_path / "production.env", "HUBSPOT_PORTAL_ID=123456\n")
+    assert read_environment({}, named) == {"HUBSPOT_PORTAL_ID": "123456"}
+
+
+def test_environment_passes_over_the_env_file_where_another_is_named(tmp_path: Path) -> None:
+    _write(tmp_path / ".env", "HUBSPOT_PORTAL_ID=1\nHUBSPOT_API_VERSION=v3\n")
+    named = _write(tmp_path / "production.env", "HUBSPOT_PORTAL_ID=2\n")
+    assert read_environment({}, named) == {"HUBSPOT_PORTAL_ID": "2"}
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_environment_wins_over_the_file(tmp_path: Path, *, is_named: bool) -> None:
+    path = _write(tmp_path / ".env", "HUBSPOT_PORTAL_ID=1\n")
+    variables = read_environment({"HUBSPOT_PORTAL_ID": "2"}, path if is_named else None)
+    assert variables == {"HUBSPOT_PORTAL_ID": "2"}
+
+
+def test_environment_that_is_set_to_nothing_wins_over_the_file(tmp_path: Path) -> None:
+    _write(tmp_path / ".env", f"HUBSPOT_API_KEY={TOKEN}\n")
+    assert read_environment({"HUBSPOT_API_KEY": ""}, None) == {"HUBSPOT_API_KEY": ""}
+
+
+def test_environment_that_was_given_is_not_changed(tmp_path: Path) -> None:
+    _write(tmp_path / ".env", "HUBSPOT_PORTAL_ID=1\n")
+    given: dict[str, str] = {}
+    read_environment(given, None)
+    assert given == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("DATABASE_URL=sqlite:///a.db", "sqlite:///a.db"),
+        ("export DATABASE_URL=sqlite:///a.db", "sqlite:///a.db"),
+        ('DATABASE_URL="sqlite:///a.db"', "sqlite:///a.db"),
+        ("DATABASE_URL='sqlite:///a.db'", "sqlite:///a.db"),
+        ("DATABASE_URL=sqlite:///a.db # where it is", "sqlite:///a.db"),
+        ("# A comment\n\nDATABASE_URL=sqlite:///a.db\r\n", "sqlite:///a.db"),
+        ("DATABASE_URL=postgres://u:a${PATH}b$c@h/d", "postgres://u:a${PATH}b$c@h/d"),
+        ("\ufeffDATABASE_URL=sqlite:///a.db", "sqlite:///a.db"),
+        ("DATABASE_URL=", ""),
+    ],
+    ids=[
+        "plain",
+        "export",
+        "double-quotes",
+        "single-quotes",
+        "comment-behind",
+        "comment-above",
+        "dollars-stay",
+        "byte-order-mark",
+        "nothing",
+    ],
+)
+def test_env_file_is_read_as_people_write_it(tmp_path: Path, line: str, value: str) -> None:
+    _write(tmp_path / ".env", line)
+    assert read_environment({}, None) == {"DATABASE_URL": value}
+
+
+def test_env_file_names_without_a_value_are_passed_over(tmp_path: Path) -> None:
+    _write(tmp_path / ".env", "HUBSPOT_API_KEY\nHUBSPOT_PORTAL_ID=1\n")
+    assert read_environment({}, None) == {"HUBSPOT_PORTAL_ID": "1"}
+
+
+def test_env_file_that_is_named_and_missing_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match=r"--env-file .*missing\.env: there is no such file"):
+        read_environment({}, tmp_path / "missing.env")
+
+
+def test_env_file_that_is_a_folder_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match="there is no such file"):
+        read_environment({}, tmp_path)
+
+
+def test_env_file_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"HUBSPOT_PORTAL_ID=\xff\xfe\n")
+    with pytest.raises(WrongUsage, match=r"\.env cannot be read"):
+        read_environment({}, None)
+
+
+def test_env_file_leads_to_settings(tmp_path: Path) -> None:
+    _write(tmp_path / ".env", f"HUBSPOT_API_KEY={TOKEN}\nHUBSPOT_SYNC_MAX_RETRIES=7\n")
+    loaded = load_settings(read_environment({}, None))
+    assert loaded == Settings(api_key=TOKEN, retry_policy=RetryPolicy(max_retries=7))
