@@ -1,0 +1,198 @@
+"""What is due, as SQL: the rules of the queue, and the indexes that answer them.
+
+A claim asks three questions, each with its own order and limit, so that each is answered by one
+index: contacts without a retry time of ours, contacts whose retry time has come, and contacts that
+a dead worker left behind. One question for all of them would read past every contact that waits
+for its retry (a second behind a million of them).
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Engine,
+    Index,
+    Select,
+    and_,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, DropIndex
+
+from hubspot_sync.rules.lifecycle import (
+    CRM,
+    DUE_DECISIONS,
+    TAKEOVER_DECISIONS,
+    ProcessingStatus,
+    SyncStatus,
+)
+from hubspot_sync.store.database import DatabaseTime, DatabaseTimeBefore, contacts, explain
+
+MOST_LEFT_BEHIND = 10
+"""Contacts of dead workers looked at by one claim, which takes over one of them at most."""
+
+_c = contacts.c
+
+_IS_WANTED = or_(
+    and_(
+        _c.hubspot_processing_status == ProcessingStatus.QUEUED,
+        or_(_c.hubspot_sync_status.is_(None), _c.hubspot_sync_status != SyncStatus.SKIPPED),
+    ),
+    and_(
+        # Marked with plain SQL, by somebody who set the decision alone.
+        or_(*(_c.hubspot_sync_status == decision for decision in DUE_DECISIONS)),
+        _c.hubspot_processing_status.is_(None),
+    ),
+    and_(
+        _c.hubspot_sync_status == SyncStatus.QUEUED,
+        _c.hubspot_processing_status == ProcessingStatus.ERROR,
+    ),
+)
+# Another CRM's retry time does not delay us.
+_HAS_NO_RETRY_TIME = or_(_c.next_retry_at.is_(None), _c.last_failed_crm != CRM)
+_HAS_RETRY_TIME = and_(
+    _c.next_retry_at.is_not(None), or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM)
+)
+_IS_PROCESSING = _c.hubspot_processing_status == ProcessingStatus.PROCESSING
+
+READY = and_(_IS_WANTED, _HAS_NO_RETRY_TIME)
+TIMED = and_(_IS_WANTED, _HAS_RETRY_TIME)
+
+INDEXES = (
+    ("hubspot_sync_ready", (_c.updated_at, _c.id), READY),
+    ("hubspot_sync_timed", (_c.next_retry_at, _c.id), TIMED),
+    ("hubspot_sync_processing", (_c.updated_at, _c.id), _IS_PROCESSING),
+)
+"""Name, columns and condition of each index that `init-db --indexes` makes."""
+
+
+def is_due(lease: timedelta) -> ColumnElement[bool]:
+    """Return the condition that a contact is due."""
+    is_takeover = and_(
+        is_left_behind(lease),
+        or_(*(_c.hubspot_sync_status == decision for decision in TAKEOVER_DECISIONS)),
+    )
+    return or_(READY, and_(TIMED, _c.next_retry_at <= DatabaseTime()), is_takeover)
+
+
+def is_left_behind(lease: timedelta) -> ColumnElement[bool]:
+    """Return the condition that a worker died holding the contact: its lease is over."""
+    return and_(_IS_PROCESSING, _c.updated_at <= DatabaseTimeBefore(lease.total_seconds()))
+
+
+def rows_to_claim(limit: int, lease: timedelta, *, lock: bool) -> CompoundSelect[Any]:
+    """Return the query of a claim: what is due and what was left behind.
+
+    It returns the best `limit` rows of each kind, in no order.
+
+    Args:
+        limit: contacts wanted.
+        lease: how long a claim holds.
+        lock: lock the rows, and pass over those that others hold.
+    """
+    now = DatabaseTime().label("now")
+    ready = select(contacts, now).where(READY).order_by(_c.updated_at, _c.id).limit(limit)
+    timed = (
+        select(contacts, now)
+        .where(and_(TIMED, _c.next_retry_at <= DatabaseTime()))
+        .order_by(_c.next_retry_at, _c.id)
+        .limit(limit)
+    )
+    left_behind = (
+        select(contacts, now)
+        .where(is_left_behind(lease))
+        .order_by(_c.updated_at, _c.id)
+        .limit(MOST_LEFT_BEHIND)
+    )
+    parts = [
+        select(_locked(part, lock=lock).cte(name))
+        for name, part in (("ready", ready), ("timed", timed), ("left_behind", left_behind))
+    ]
+    return parts[0].union_all(*parts[1:])
+
+
+def prefer_indexes(connection: Connection) -> None:
+    """Have the rest of the transaction planned with the order that the indexes give.
+
+    Without statistics, which a new index does not have before ANALYZE, PostgreSQL may take an
+    index of the app's on a status alone, and sort all that it finds there.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off"
+        )
+
+
+def create_indexes(engine: Engine) -> list[tuple[str, bool]]:
+    """Make the indexes that a claim wants, and return of each whether it is new.
+
+    On PostgreSQL CONCURRENTLY, for the app goes on writing meanwhile; so outside a transaction.
+    An index that an earlier attempt left half made is made anew.
+
+    Raises:
+        WrongUsage: there is no table.
+        DatabaseUnavailable: the database refuses, usually because the user does not own the table.
+    """
+    is_concurrent = engine.dialect.name == "postgresql"
+    options = {"isolation_level": "AUTOCOMMIT"} if is_concurrent else {}
+    try:
+        with engine.execution_options(**options).begin() as connection:
+            return [
+                (name, _create_index(connection, name, columns, condition))
+                for name, columns, condition in INDEXES
+            ]
+    except SQLAlchemyError as error:
+        raise explain(error) from error
+
+
+def has_index(engine: Engine, name: str) -> bool:
+    """Tell whether the database has one of the indexes, whole."""
+    try:
+        with engine.connect() as connection:
+            return _is_valid(connection, name) is True
+    except SQLAlchemyError as error:
+        raise explain(error) from error
+
+
+def _create_index(
+    connection: Connection,
+    name: str,
+    columns: Sequence[Column[Any]],
+    condition: ColumnElement[bool],
+) -> bool:
+    index = Index(
+        name,
+        *columns,
+        postgresql_where=condition,
+        postgresql_concurrently=True,
+        sqlite_where=condition,
+    )
+    # The index is made where somebody asks for it, never together with the table.
+    contacts.indexes.discard(index)
+    is_valid = _is_valid(connection, name)
+    if is_valid is False:
+        connection.execute(DropIndex(index))
+    if not is_valid:
+        connection.execute(CreateIndex(index))
+    return not is_valid
+
+
+def _is_valid(connection: Connection, name: str) -> bool | None:
+    """Tell whether an index is there and whole; None where it is not there."""
+    if connection.dialect.name == "sqlite":
+        found = text("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name")
+    else:
+        found = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+    valid = connection.execute(found, {"name": name}).scalar_one_or_none()
+    return None if valid is None else bool(valid)
+
+
+def _locked(part: Select[Any], *, lock: bool) -> Select[Any]:
+    return part.with_for_update(skip_locked=True) if lock else part

@@ -1,0 +1,89 @@
+"""The places of simultaneous runs: a run takes one, or learns that all are taken.
+
+A courtesy that keeps runs from crowding, not what keeps contacts safe: the claims do that. So a
+place that gets lost on the way does not end the run.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from hubspot_sync.store.database import explain
+
+log = logging.getLogger(__name__)
+
+_NAMESPACE = 0x48554253
+"""Our half of PostgreSQL's two-part advisory lock keys ('HUBS')."""
+
+
+@contextmanager
+def take_place(engine: Engine, database_url: str, places: int) -> Iterator[bool]:
+    """Hold one of the places while the block runs; yield False where all are taken.
+
+    On PostgreSQL it is a transaction-level advisory lock on a connection of its own: it works
+    behind a transaction pooler, and dies with the process. On SQLite it is a locked file.
+    """
+    with ExitStack() as stack:
+        if engine.dialect.name == "postgresql":
+            yield stack.enter_context(_advisory_place(engine, places))
+        else:
+            yield stack.enter_context(_file_place(make_url(database_url).database or "", places))
+
+
+@contextmanager
+def _advisory_place(engine: Engine, places: int) -> Iterator[bool]:
+    try:
+        connection = engine.connect()
+    except SQLAlchemyError as error:
+        raise explain(error) from error
+    try:
+        yield _lock_one(connection, places)
+    finally:
+        try:
+            connection.close()
+        except SQLAlchemyError:
+            log.info("the connection that kept this run's place was lost on the way")
+
+
+def _lock_one(connection: Connection, places: int) -> bool:
+    try:
+        # An idle transaction is what this is; the server's time-out for those must not end it.
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        try_lock = text("SELECT pg_try_advisory_xact_lock(:namespace, :place)")
+        return any(
+            connection.execute(try_lock, {"namespace": _NAMESPACE, "place": place}).scalar_one()
+            for place in range(places)
+        )
+    except SQLAlchemyError as error:
+        raise explain(error) from error
+
+
+@contextmanager
+def _file_place(database: str, places: int) -> Iterator[bool]:
+    from filelock import FileLock, Timeout
+
+    if not Path(database).exists():
+        # The queue will say so; no lock is left where there is nothing to keep.
+        yield True
+        return
+    for place in range(places):
+        lock = FileLock(f"{database}.run{place + 1}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        except OSError as error:
+            log.warning("no place can be kept beside %s (%s); going on without", database, error)
+            yield True
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+        return
+    yield False

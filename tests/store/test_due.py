@@ -1,0 +1,225 @@
+"""What is due, in which order, and what is not: on SQLite and on both shapes on PostgreSQL."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from hubspot_sync.rules.lifecycle import Released
+from hubspot_sync.store.contact_queue import ContactQueue
+from tests.conftest import LEASE
+from tests.tables import Contacts
+
+OVER = LEASE + timedelta(seconds=1)
+NOT_OVER = LEASE - timedelta(seconds=30)
+
+
+def claimed_ids(queue: ContactQueue, limit: int = 100) -> list[UUID]:
+    return [claim.contact.id for claim in queue.claim(limit)]
+
+
+@pytest.mark.parametrize(
+    ("decision", "state"),
+    [
+        ("Selected", "Queued"),
+        ("Queued", "Queued"),
+        ("New", "Queued"),
+        (None, "Queued"),
+        ("Complete", "Queued"),
+        ("Error", "Queued"),
+        ("Processing", "Queued"),
+        ("Selected", None),
+        ("Queued", None),
+        ("Queued", "Error"),
+    ],
+)
+def test_due_is_claimed(
+    table: Contacts, queue: ContactQueue, decision: str | None, state: str | None
+) -> None:
+    key = table.add(hubspot_sync_status=decision, hubspot_processing_status=state)
+    assert queue.count_due() == 1
+    assert claimed_ids(queue) == [key]
+    assert table.state(key) == ("Processing", "Processing")
+
+
+@pytest.mark.parametrize(
+    ("decision", "state"),
+    [
+        ("Skipped", "Queued"),
+        ("Skipped", None),
+        ("New", None),
+        (None, None),
+        ("Complete", "Complete"),
+        ("Error", "Error"),
+        ("Selected", "Error"),
+        ("Selected", "Complete"),
+        ("Queued", "Complete"),
+        ("Processing", "Error"),
+    ],
+)
+def test_not_due_is_left_alone(
+    table: Contacts, queue: ContactQueue, decision: str | None, state: str | None
+) -> None:
+    key = table.add(hubspot_sync_status=decision, hubspot_processing_status=state)
+    before = table.row(key)
+    assert queue.count_due() == 0
+    assert claimed_ids(queue) == []
+    assert table.row(key) == before
+
+
+@pytest.mark.parametrize("crm", [None, "hubspot"])
+@pytest.mark.parametrize(
+    ("decision", "state"), [("Selected", "Queued"), ("Selected", None), ("Queued", "Error")]
+)
+def test_due_waits_for_our_own_retry_time(
+    table: Contacts, queue: ContactQueue, decision: str, state: str | None, crm: str | None
+) -> None:
+    key = table.add(
+        hubspot_sync_status=decision, hubspot_processing_status=state, last_failed_crm=crm
+    )
+    table.move(key, "next_retry_at", timedelta(minutes=-5))
+    assert claimed_ids(queue) == []
+    assert queue.count_due() == 0
+    table.move(key, "next_retry_at", timedelta(seconds=1))
+    assert claimed_ids(queue) == [key]
+
+
+def test_due_does_not_wait_for_another_crm(table: Contacts, queue: ContactQueue) -> None:
+    key = table.add(last_failed_crm="brevo", retry_count=2)
+    table.move(key, "next_retry_at", timedelta(minutes=-5))
+    assert claimed_ids(queue) == [key]
+
+
+def test_due_comes_longest_waiting_first(table: Contacts, queue: ContactQueue) -> None:
+    youngest = table.add(age=timedelta(minutes=1))
+    oldest = table.add(age=timedelta(minutes=9))
+    middle = table.add(age=timedelta(minutes=5))
+    assert claimed_ids(queue, 2) == [oldest, middle]
+    assert claimed_ids(queue, 2) == [youngest]
+
+
+def test_takeover_is_due_once_the_lease_is_over(table: Contacts, queue: ContactQueue) -> None:
+    key = table.add(hubspot_sync_status="Processing", hubspot_processing_status="Processing")
+    table.move(key, "updated_at", NOT_OVER)
+    assert claimed_ids(queue) == []
+    table.move(key, "updated_at", OVER)
+    (claim,) = queue.claim(100)
+    assert (claim.contact.id, claim.is_takeover, claim.retry_count) == (key, True, 1)
+
+
+def test_takeover_spends_an_attempt_in_the_table(table: Contacts, queue: ContactQueue) -> None:
+    key = table.add(
+        hubspot_sync_status="Processing", hubspot_processing_status="Processing", age=OVER
+    )
+    queue.claim(1)
+    row = table.row(key)
+    assert row["retry_count"] == 1
+    assert row["last_failed_crm"] == "hubspot"
+    assert row["last_retry_at"] is not None
+
+
+def test_takeover_does_not_wait_for_a_retry_time(table: Contacts, queue: ContactQueue) -> None:
+    key = table.add(
+        hubspot_sync_status="Processing", hubspot_processing_status="Processing", age=OVER
+    )
+    table.move(key, "next_retry_at", timedelta(minutes=-5))
+    assert claimed_ids(queue) == [key]
+
+
+def test_takeover_comes_alone(table: Contacts, queue: ContactQueue) -> None:
+    left = [
+        table.add(
+            hubspot_sync_status="Processing", hubspot_processing_status="Processing", age=OVER
+        )
+        for _ in range(2)
+    ]
+    waiting = [table.add(age=timedelta(hours=2)) for _ in range(3)]
+    first, second = claimed_ids(queue), claimed_ids(queue)
+    assert sorted(first + second) == sorted(left)
+    assert sorted(claimed_ids(queue)) == sorted(waiting)
+
+
+@pytest.mark.parametrize("decision", ["New", None, "Skipped", "Complete", "Error"])
+def test_left_behind_and_no_longer_wanted_is_freed(
+    table: Contacts, queue: ContactQueue, decision: str | None
+) -> None:
+    key = table.add(hubspot_sync_status=decision, hubspot_processing_status="Processing", age=OVER)
+    before = table.row(key)
+    other = table.add()
+    # Even where the freed one is all that the first look finds, the next is found behind it.
+    assert claimed_ids(queue, 1) == [other]
+    assert table.row(key) == before | {"hubspot_processing_status": None}
+
+
+def test_claim_moves_nothing_else(table: Contacts, queue: ContactQueue) -> None:
+    key = table.add(hubspot_processing_error="old", hubspot_contact_id="77", retry_count=2)
+    before = table.row(key)
+    (claim,) = queue.claim(1)
+    after = table.row(key)
+    assert after.pop("updated_at") > before.pop("updated_at")
+    assert after == before | {
+        "hubspot_sync_status": "Processing",
+        "hubspot_processing_status": "Processing",
+        "hubspot_processing_error": None,
+    }
+    assert claim.contact.hubspot_contact_id == "77"
+    assert claim.contact.domain_id == str(before["domain_id"])
+
+
+def test_claim_of_a_contact_asked_for_anew_counts_from_zero(
+    table: Contacts, queue: ContactQueue
+) -> None:
+    key = table.add(retry_count=3, last_failed_crm="hubspot")
+    (claim,) = queue.claim(1)
+    assert claim.retry_count == 0
+    assert table.row(key)["retry_count"] == 0
+
+
+def test_claim_of_the_last_retry_keeps_its_count(table: Contacts, queue: ContactQueue) -> None:
+    key = table.add(
+        hubspot_sync_status="Queued",
+        hubspot_processing_status="Error",
+        retry_count=3,
+        last_failed_crm="hubspot",
+    )
+    (claim,) = queue.claim(1)
+    assert claim.retry_count == 3
+    assert table.row(key)["retry_count"] == 3
+
+
+def test_claims_are_not_handed_out_twice(table: Contacts, queue: ContactQueue) -> None:
+    keys = [table.add() for _ in range(7)]
+    first, second, third = claimed_ids(queue, 3), claimed_ids(queue, 3), claimed_ids(queue, 3)
+    assert sorted(first + second + third) == sorted(keys)
+    assert claimed_ids(queue) == []
+
+
+def test_claim_that_fails_claims_nothing(
+    table: Contacts, queue: ContactQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = table.add()
+
+    def die(*_: object) -> None:
+        raise RuntimeError("the process dies here")
+
+    monkeypatch.setattr("hubspot_sync.store.contact_queue.log.warning", die)
+    table.change(key, hubspot_sync_status="Processing", hubspot_processing_status="Processing")
+    table.move(key, "updated_at", OVER)
+    with pytest.raises(RuntimeError):
+        queue.claim(1)
+    assert table.row(key)["retry_count"] == 0
+
+
+def test_released_contact_keeps_its_place(table: Contacts, queue: ContactQueue) -> None:
+    first = table.add(age=timedelta(minutes=9))
+    second = table.add(age=timedelta(minutes=5))
+    (claim,) = queue.claim(1)
+    queue.settle([(claim, Released())])
+    assert claimed_ids(queue) == [first, second]
+
+
+def test_peek_takes_nothing(table: Contacts, queue: ContactQueue) -> None:
+    key = table.add()
+    before = table.row(key)
+    assert [row.contact.id for row in queue.peek_due(10)] == [key]
+    assert table.row(key) == before

@@ -1,0 +1,139 @@
+"""The indexes of the queue, and a claim that uses them: with few rows, with many, unanalysed."""
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from hubspot_sync.errors import DatabaseUnavailable
+from hubspot_sync.store import due
+from hubspot_sync.store.contact_queue import ContactQueue
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.due import create_indexes, has_index, prefer_indexes, rows_to_claim
+from tests.acceptance.program import Program
+from tests.conftest import LEASE
+from tests.tables import Contacts
+
+NAMES = [name for name, _, _ in due.INDEXES]
+POSTGRES = pytest.mark.parametrize("shape", ["plain", "app"])
+
+FILL = """
+INSERT INTO contacts (id, domain_id, page_id, email, hubspot_sync_status, hubspot_processing_status,
+                      next_retry_at, last_failed_crm, retry_count, updated_at)
+SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'c' || n || '@example.com',
+       {decision}, {state}, {next_retry_at}, {crm}, 1, now() - n * interval '1 second'
+FROM generate_series(1, {count}) AS n
+"""
+
+
+@pytest.fixture
+def indexed(table: Contacts) -> Contacts:
+    create_indexes(table.engine)
+    return table
+
+
+def fill(table: Contacts, count: int, **columns: str) -> None:
+    values = {
+        "decision": "'Selected'", "state": "'Queued'", "next_retry_at": "NULL", "crm": "NULL",
+    } | columns  # fmt: skip
+    with table.engine.begin() as connection:
+        connection.execute(text(FILL.format(count=count, **values)))
+
+
+def plan_of_a_claim(connection: Connection) -> str:
+    prefer_indexes(connection)
+    query = rows_to_claim(100, LEASE, lock=True).compile(connection.engine)
+    rows = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {query}", query.params)
+    return "\n".join(row[0] for row in rows)
+
+
+def test_indexes_are_made_once(table: Contacts) -> None:
+    with table.engine.begin() as connection:
+        for name in NAMES:
+            connection.execute(text(f"DROP INDEX IF EXISTS {name}"))
+    assert not has_index(table.engine, NAMES[0])
+    assert create_indexes(table.engine) == [(name, True) for name in NAMES]
+    assert create_indexes(table.engine) == [(name, False) for name in NAMES]
+    assert has_index(table.engine, NAMES[0])
+
+
+@POSTGRES
+def test_index_left_half_made_is_made_anew(indexed: Contacts) -> None:
+    with indexed.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)"),
+            {"name": NAMES[0]},
+        )
+    assert not has_index(indexed.engine, NAMES[0])
+    assert create_indexes(indexed.engine)[0] == (NAMES[0], True)
+
+
+@POSTGRES
+@pytest.mark.parametrize("is_analysed", [False, True])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"count": 5_000}],
+        [
+            {"count": 1_000},
+            {
+                "count": 20_000,
+                "decision": "'Queued'",
+                "state": "'Error'",
+                "next_retry_at": "now() + interval '1 hour'",
+                "crm": "'hubspot'",
+            },
+        ],
+        [{"count": 20_000, "decision": "'Complete'", "state": "'Complete'"}, {"count": 50}],
+    ],
+)
+def test_claim_uses_the_indexes(
+    indexed: Contacts, rows: list[dict[str, object]], is_analysed: bool
+) -> None:
+    for each in rows:
+        fill(indexed, **each)  # type: ignore[arg-type]
+    with indexed.engine.connect() as connection:
+        if is_analysed:
+            connection.execute(text("ANALYZE contacts"))
+        plan = plan_of_a_claim(connection)
+        connection.rollback()
+    for name in NAMES:
+        assert f"Index Scan using {name}" in plan, plan
+    assert "Seq Scan" not in plan, plan
+    assert "Sort" not in plan, plan
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_claim_behind_many_that_wait_finds_the_due(indexed: Contacts, queue: ContactQueue) -> None:
+    waiting = [indexed.add(f"w{number}@example.com", retry_count=1) for number in range(30)]
+    for key in waiting:
+        indexed.change(key, last_failed_crm="hubspot")
+        indexed.move(key, "next_retry_at", -LEASE)
+    due_one = indexed.add()
+    assert [claim.contact.id for claim in queue.claim(10)] == [due_one]
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_init_db_makes_indexes_only_when_asked(table: Contacts, program: Program) -> None:
+    with table.engine.begin() as connection:
+        for name in NAMES:
+            connection.execute(text(f"DROP INDEX IF EXISTS {name}"))
+    assert "Index" not in program.run("init-db").out
+    assert not has_index(table.engine, NAMES[0])
+    assert program.run("init-db", "--indexes", "--dry-run").out.count("would create") == 3
+    assert not has_index(table.engine, NAMES[0])
+    assert program.run("init-db", "--indexes").out.count("created") == 3
+    document = program.run("init-db", "--indexes", "--json").document
+    assert document["indexes"] == dict.fromkeys(NAMES, "exists")
+
+
+@POSTGRES
+def test_indexes_that_the_user_may_not_make_are_explained(table: Contacts, engine: Engine) -> None:
+    with engine.begin() as connection:
+        for name in NAMES:
+            connection.execute(text(f"DROP INDEX IF EXISTS {name}"))
+        connection.execute(text("DROP ROLE IF EXISTS reader"))
+        connection.execute(text("CREATE ROLE reader LOGIN"))
+    url = engine.url.set(username="reader")
+    other = make_engine(url.render_as_string(hide_password=False))
+    with pytest.raises(DatabaseUnavailable, match="must be owner"):
+        create_indexes(other)
+    other.dispose()
