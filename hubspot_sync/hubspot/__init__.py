@@ -1,0 +1,1 @@
+"""The HubSpot API: transport, endpoints, lanes, and the emulator."""

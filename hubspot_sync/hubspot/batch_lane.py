@@ -1,0 +1,287 @@
+"""The batch lane: a hundred contacts in two requests, and every one of them accounted for.
+
+Look up, create the unknown, update the known; what an answer leaves open goes through the careful
+lane, one by one. Outcomes are handed out as soon as they are certain.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
+
+from hubspot_sync.errors import (
+    Conflict,
+    ContactRejected,
+    EveryoneRefused,
+    Interrupted,
+    NotFound,
+    PropertyMissing,
+    Unavailable,
+)
+from hubspot_sync.hubspot.careful_lane import CarefulLane
+from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.rules.accounting import Account, Input, account
+from hubspot_sync.rules.grouping import (
+    Group,
+    LookUp,
+    Properties,
+    RecordUpdate,
+    halves,
+    merge_updates,
+    read_look_up,
+)
+from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent, is_same_contact
+from hubspot_sync.rules.lifecycle import Delivered, Failed, Outcome, Released, Stopped
+from hubspot_sync.rules.retry import REQUEST_TRIES
+from hubspot_sync.rules.verdict import EVERYONE
+
+MOST_INPUTS = 100
+"""What HubSpot takes in one batch request."""
+
+Ends = list[tuple[Group, Outcome]]
+Item = TypeVar("Item", Group, RecordUpdate)
+Told = TypeVar("Told")
+
+
+class BatchLane:
+    """Upserts up to a hundred groups at a time, for one worker.
+
+    Args:
+        client: speaks to HubSpot.
+        careful: takes what a batch cannot place.
+
+    Attributes:
+        in_request: the groups of the request under way; after a stop, of the request refused.
+        unconfirmed: groups that a write without an answer may have changed.
+    """
+
+    def __init__(self, client: HubSpotClient, careful: CarefulLane) -> None:
+        self.client = client
+        self._careful = careful
+        self._refusals_in_a_row = 0
+        self._left: list[Group] = []
+        self._updates: list[tuple[str, Group, Properties]] = []
+        self._property_missing: PropertyMissing | None = None
+        self.in_request: list[Group] = []
+        self.unconfirmed: list[Group] = []
+
+    def begin(self) -> None:
+        """Forget the last batch."""
+        self._left, self._updates = [], []
+        self._property_missing = None
+        self.in_request, self.unconfirmed = [], []
+
+    def deliver(self, groups: Sequence[Group]) -> Iterator[Ends]:
+        """Upsert groups, and yield what is certain as it becomes so; each group once.
+
+        Raises:
+            RunStopped: nothing can be delivered to anyone now; groups not yielded have no outcome.
+            Interrupted: no further request may start.
+        """
+        yield from self._create(self._look_up(groups))
+        yield from self._update(merge_updates(self._updates))
+        for group in self._left:
+            yield [(group, self.deliver_one(group))]
+
+    def deliver_one(self, group: Group) -> Outcome:
+        """Upsert one group through the careful lane."""
+        self.in_request = [group]
+        outcome = self._careful.deliver(group.contact, group.properties)
+        self.in_request = []
+        if isinstance(outcome, Released) and group in self.unconfirmed:
+            return Stopped("the run was asked to end before HubSpot confirmed the contact")
+        return outcome
+
+    def _look_up(self, groups: Sequence[Group]) -> list[Group]:
+        """Find out which groups HubSpot has, and return those that it must be given."""
+
+        def read(part: Sequence[Group], tries: int) -> LookUp:
+            emails = [group.email for group in part]
+            records, missing = self.client.read_batch(emails, by_email=True, tries=tries)
+            return read_look_up(part, records, missing)
+
+        unknown: list[Group] = []
+        for part, look_up in self._in_parts(groups, read):
+            if look_up is None:
+                self._left += part
+                continue
+            unknown += look_up.unknown
+            self._left += look_up.undecided
+            self._updates += [
+                (record.id, group, group.without_email) for group, record in look_up.found
+            ]
+        return self._look_up_stored_ids(unknown)
+
+    def _look_up_stored_ids(self, unknown: list[Group]) -> list[Group]:
+        """Find contacts whose address is new, under the ids that earlier syncs stored."""
+        names = self.client.names
+
+        def read(part: Sequence[Group], tries: int) -> dict[str, HubSpotRecord]:
+            stored_ids = sorted({group.contact.hubspot_contact_id or "" for group in part})
+            ours = (names.domain_id, names.page_id)
+            records, _ = self.client.read_batch(stored_ids, ours, by_email=False, tries=tries)
+            return {record.id: record for record in records}
+
+        creates = [group for group in unknown if not group.contact.hubspot_contact_id]
+        stored = [group for group in unknown if group.contact.hubspot_contact_id]
+        for part, records in self._in_parts(stored, read):
+            if records is None:
+                self._left += part
+                continue
+            for group in part:
+                record = records.get(group.contact.hubspot_contact_id or "")
+                if record and any(is_same_contact(record, each, names) for each in group.members):
+                    # The contact has a new address, so this once the address is sent.
+                    self._updates.append((record.id, group, group.properties))
+                else:
+                    creates.append(group)
+        return creates
+
+    def _create(self, groups: Sequence[Group]) -> Iterator[Ends]:
+        for part, told in self._in_parts(groups, self._send_creates, writes=True):
+            by_trace = {group.trace_id: group for group in part}
+            yield self._read_account(told, by_trace, created=True)
+            self._stop_if_property_missing()
+
+    def _send_creates(self, part: Sequence[Group], tries: int) -> Account:
+        """Send creates; where the answer is lost, look before they are sent again."""
+        inputs = [Input(group.trace_id, email=group.email) for group in part]
+        for failed_tries in range(1, tries + 1):
+            try:
+                sent = [(group.trace_id, group.properties) for group in part]
+                return account(inputs, self.client.create_batch(sent, tries=tries))
+            except Unavailable as trouble:
+                if not trouble.outcome_unknown:
+                    raise
+                seen = self._what_was_created(part)
+                if seen.confirmed or seen.refused:
+                    return seen
+                if failed_tries == tries:
+                    raise
+                self.client.transport.wait(trouble.wait_seconds, failed_tries)
+        raise AssertionError("the last try returns or raises")
+
+    def _what_was_created(self, part: Sequence[Group]) -> Account:
+        """Ask the record store what a create whose answer was lost has done."""
+        names = sorted({name for group in part for name in group.properties})
+        emails = [group.email for group in part]
+        records, missing = self.client.read_batch(emails, names, by_email=True)
+        look_up = read_look_up(part, records, missing)
+        seen = Account(unnamed=[group.trace_id for group in look_up.unknown + look_up.undecided])
+        for group, record in look_up.found:
+            if holds_what_was_sent(record, group.properties):
+                seen.confirmed[group.trace_id] = record
+            else:
+                there = Conflict("it has the email already", existing_id=record.id)
+                seen.refused[group.trace_id] = there
+        return seen
+
+    def _update(self, updates: Sequence[RecordUpdate]) -> Iterator[Ends]:
+        def send(part: Sequence[RecordUpdate], tries: int) -> Account:
+            inputs = [Input(each.trace_id, record_id=each.record_id) for each in part]
+            sent = [(each.trace_id, each.record_id, each.properties) for each in part]
+            return account(inputs, self.client.update_batch(sent, tries=tries))
+
+        for part, told in self._in_parts(updates, send, writes=True):
+            by_trace = {each.trace_id: each for each in part}
+            yield self._read_account(told, by_trace, created=False)
+            self._stop_if_property_missing()
+
+    def _stop_if_property_missing(self) -> None:
+        # Only once the good ones of the answer have been handed out.
+        if self._property_missing is not None:
+            raise self._property_missing
+
+    def _read_account(
+        self,
+        told: Account | None,
+        by_trace: dict[str, Item],
+        *,
+        created: bool,
+    ) -> Ends:
+        """Turn an account into outcomes; keep for later what it leaves open."""
+        told = told or Account(unnamed=list(by_trace))
+        ends: Ends = []
+        for trace_id, record in told.confirmed.items():
+            delivered = Delivered(record.id, created=created)
+            ends += [(group, delivered) for group in _groups([by_trace[trace_id]])]
+        for trace_id in told.unnamed:
+            self._left += _groups([by_trace[trace_id]])
+        for trace_id, error in told.refused.items():
+            groups = _groups([by_trace[trace_id]])
+            if isinstance(error, PropertyMissing):
+                self._property_missing = error
+                self.in_request += groups
+            elif isinstance(error, ContactRejected):
+                failed = Failed(str(error), error.signature, for_ever=error.for_ever)
+                ends += [(group, failed) for group in groups]
+            elif created and isinstance(error, Conflict) and error.existing_id:
+                self._updates += [
+                    (error.existing_id, group, group.without_email) for group in groups
+                ]
+            else:
+                self._left += groups
+        return ends
+
+    def _in_parts(
+        self,
+        items: Sequence[Item],
+        send: Callable[[Sequence[Item], int], Told],
+        *,
+        writes: bool = False,
+        tries: int = REQUEST_TRIES,
+    ) -> Iterator[tuple[Sequence[Item], Told | None]]:
+        """Send items in one request; where it is refused as a whole, in halves.
+
+        Yields:
+            Each part with what was told of it; None for a single item that is refused, which the
+            careful lane then explains.
+        """
+        if not items:
+            return
+        self.in_request = _groups(items)
+        try:
+            told = send(items, tries)
+        except Interrupted as end:
+            self._note_write(writes and end.outcome_unknown)
+            raise
+        except Unavailable as trouble:
+            self._note_write(writes and trouble.outcome_unknown)
+            self._count_refusal(trouble)
+            tries = 1
+        except (ContactRejected, Conflict, NotFound):
+            # HubSpot does not say which one it is; halving finds out.
+            self._refusals_in_a_row = 0
+        else:
+            self._refusals_in_a_row = 0
+            self.in_request = []
+            yield items, told
+            return
+        self.in_request = []
+        if len(items) == 1:
+            yield items, None
+            return
+        for half in halves(items):
+            yield from self._in_parts(items[half], send, writes=writes, tries=tries)
+
+    def _note_write(self, may_be_done: bool) -> None:
+        # A write without an answer may have been carried out.
+        if may_be_done:
+            self.unconfirmed += self.in_request
+
+    def _count_refusal(self, trouble: Unavailable) -> None:
+        """Tell a request that HubSpot cannot take from a HubSpot that takes none."""
+        self._careful.require_hubspot(trouble)
+        self._refusals_in_a_row += 1
+        if self._refusals_in_a_row >= EVERYONE:
+            raise EveryoneRefused(
+                "HubSpot answers, but takes no writes: request after request was refused. The "
+                f"contacts are safe in the queue. The last refusal: {trouble}."
+            ) from trouble
+
+
+def _groups(items: Sequence[Group] | Sequence[RecordUpdate]) -> list[Group]:
+    return list(
+        chain.from_iterable(
+            each.groups if isinstance(each, RecordUpdate) else (each,) for each in items
+        )
+    )

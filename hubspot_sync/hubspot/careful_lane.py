@@ -1,0 +1,190 @@
+"""The careful lane: one contact, step by step, each step on what HubSpot answered to the last."""
+
+from collections.abc import Mapping
+
+from hubspot_sync.errors import (
+    Conflict,
+    ContactRejected,
+    HubSpotDown,
+    Interrupted,
+    NotFound,
+    Signature,
+    Unavailable,
+)
+from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent, is_same_contact
+from hubspot_sync.rules.lifecycle import Delivered, Failed, Outcome, Released, Stopped
+from hubspot_sync.rules.mapping import Contact
+from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.retry import REQUEST_TRIES
+
+Properties = Mapping[str, str]
+
+MOST_STEPS = 6
+"""Creates and updates that chase each other (409, 404, 409, …) end here."""
+
+
+class CarefulLane:
+    """Upserts one contact at a time.
+
+    Args:
+        client: speaks to HubSpot.
+    """
+
+    def __init__(self, client: HubSpotClient) -> None:
+        self._client = client
+
+    def deliver(self, contact: Contact, properties: Properties) -> Outcome:
+        """Upsert a contact and return what became of it.
+
+        Raises:
+            RunStopped: nothing can be delivered to anyone now.
+        """
+        upsert = _Upsert(self._client, contact, properties)
+        try:
+            return upsert.run()
+        except ContactRejected as refusal:
+            return Failed(str(refusal), refusal.signature, for_ever=refusal.for_ever)
+        except (NotFound, Conflict) as odd:
+            # Where no step expects it, a 404 or a 409 is a refusal like any other.
+            code = "NOT_FOUND" if isinstance(odd, NotFound) else "CONFLICT"
+            return Failed(f"HubSpot refused the contact: {odd}", Signature(code))
+        except Unavailable as trouble:
+            self.require_hubspot(trouble)
+            if trouble.rate_limited:
+                return Stopped(f"{trouble}: the portal's rate limit is taken up by other programs")
+            return Failed(f"{trouble}, though it answers for others", UNAVAILABLE)
+        except Interrupted as end:
+            # A write whose answer is lost may have been carried out: the contact was sent.
+            return Stopped(f"{end} before HubSpot confirmed it") if upsert.wrote else Released()
+
+    def require_hubspot(self, trouble: Unavailable) -> None:
+        """Find out by one small read whether it is HubSpot that is down, or what was sent.
+
+        Raises:
+            HubSpotDown: the small read got no usable answer either.
+        """
+        try:
+            self._client.probe()
+        except Unavailable as still:
+            raise HubSpotDown(_down(trouble, still)) from trouble
+        except Interrupted:
+            return
+
+
+def _down(trouble: Unavailable, still: Unavailable) -> str:
+    if still.rate_limited:
+        return (
+            "The portal's rate limit is used up by other programs: even a small read is refused. "
+            "The contacts are safe in the queue."
+        )
+    return (
+        f"HubSpot is down or cannot be reached: {trouble}; to a small read: {still}. The contacts "
+        "are safe in the queue; see https://status.hubspot.com."
+    )
+
+
+class _Upsert:
+    """One contact's way: found or not found, updated or created.
+
+    Attributes:
+        wrote: a write was sent whose answer did not come.
+    """
+
+    def __init__(self, client: HubSpotClient, contact: Contact, properties: Properties) -> None:
+        self._client = client
+        self._contact = contact
+        self._properties = properties
+        self._email = properties["email"]
+        self._writes_without_answer = 0
+        self.wrote = False
+
+    def run(self) -> Outcome:
+        known, changes = self._find()
+        for _ in range(MOST_STEPS):
+            step = self._update(known, changes) if known else self._create()
+            if isinstance(step, Delivered):
+                return step
+            known, changes = step
+        raise Unavailable("HubSpot said in turn that the contact exists and that it does not")
+
+    def _find(self) -> tuple[str | None, Properties]:
+        """Find the record to update and what to send it; the search index may miss a new one."""
+        found = self._client.search_by_email(self._email)
+        if found is not None:
+            return found.id, self._without_email
+        stored_id = self._contact.hubspot_contact_id
+        if stored_id:
+            names = self._client.names
+            record = self._client.read_by_id(stored_id, (names.domain_id, names.page_id))
+            if record is not None and is_same_contact(record, self._contact, names):
+                # The contact has a new address, so this once the address is sent.
+                return record.id, self._properties
+        return None, self._without_email
+
+    def _create(self) -> Delivered | tuple[str | None, Properties]:
+        try:
+            created = self._client.create(self._properties)
+        except Conflict as conflict:
+            return self._owner(conflict), self._without_email
+        except Unavailable as trouble:
+            return self._look_again(trouble)
+        return Delivered(created, created=True)
+
+    def _update(
+        self, contact_id: str, changes: Properties
+    ) -> Delivered | tuple[str | None, Properties]:
+        try:
+            updated = self._client.update(contact_id, changes)
+        except NotFound:
+            found = self._client.read_by_email(self._email)
+            return (found.id if found else None), self._without_email
+        except Conflict as conflict:
+            return self._owner(conflict), self._without_email
+        except Unavailable as trouble:
+            return self._look_at(contact_id, changes, trouble)
+        except Interrupted as end:
+            self.wrote = self.wrote or end.outcome_unknown
+            raise
+        return Delivered(updated, created=False)
+
+    def _look_at(self, contact_id: str, changes: Properties, trouble: Unavailable) -> Delivered:
+        """After an update without a usable answer: delivered only if HubSpot shows the values."""
+        self.wrote = self.wrote or trouble.outcome_unknown
+        if trouble.outcome_unknown:
+            found = self._client.read_by_id(contact_id, tuple(changes))
+            if found is not None and holds_what_was_sent(found, changes):
+                return Delivered(found.id, created=False)
+        raise trouble
+
+    def _look_again(self, trouble: Unavailable) -> Delivered | tuple[str | None, Properties]:
+        """After a create whose answer was lost: ask the record store, never create blindly."""
+        self.wrote = self.wrote or trouble.outcome_unknown
+        self._writes_without_answer += 1
+        if not trouble.outcome_unknown:
+            raise trouble
+        found = self._client.read_by_email(self._email, tuple(self._properties))
+        if found is not None:
+            return self._confirmed(found)
+        if self._writes_without_answer >= REQUEST_TRIES:
+            raise trouble
+        self._client.transport.wait(trouble.wait_seconds, self._writes_without_answer)
+        return None, self._without_email
+
+    def _confirmed(self, record: HubSpotRecord) -> Delivered | tuple[str | None, Properties]:
+        if holds_what_was_sent(record, self._properties):
+            return Delivered(record.id, created=True)
+        return record.id, self._without_email
+
+    def _owner(self, conflict: Conflict) -> str | None:
+        """Return the record that owns the address: as HubSpot named it, else by looking it up."""
+        if conflict.existing_id:
+            return conflict.existing_id
+        found = self._client.read_by_email(self._email)
+        if found is None:
+            raise Unavailable("HubSpot holds the email already, but shows no contact that has it")
+        return found.id
+
+    @property
+    def _without_email(self) -> Properties:
+        return {name: value for name, value in self._properties.items() if name != "email"}

@@ -1,0 +1,351 @@
+"""HubSpot's endpoints in our words; what its answers promise is checked here.
+
+To call another endpoint, start at `HubSpotClient` and `_Paths`. A 2xx answer that lacks what the
+endpoint promises is no answer: it raises `Unavailable` with an unknown outcome.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from hubspot_sync.errors import NotFound, Unavailable
+from hubspot_sync.hubspot.transport import Transport
+from hubspot_sync.rules.accounting import BatchReply, Refusal, Success
+from hubspot_sync.rules.identity import HubSpotRecord
+from hubspot_sync.rules.mapping import (
+    PROPERTY_GROUP,
+    CustomProperty,
+    PropertyDefinition,
+    PropertyNames,
+    custom_properties,
+)
+from hubspot_sync.rules.reaction import refusal_of_item
+from hubspot_sync.rules.retry import REQUEST_TRIES
+
+
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    """Where things are: v3 puts its version elsewhere than the dated versions do."""
+
+    version: str
+
+    @property
+    def contacts(self) -> str:
+        if self.version == "v3":
+            return "/crm/v3/objects/contacts"
+        return f"/crm/objects/{self.version}/contacts"
+
+    @property
+    def properties(self) -> str:
+        if self.version == "v3":
+            return "/crm/v3/properties/contacts"
+        return f"/crm/properties/{self.version}/contacts"
+
+    @property
+    def account(self) -> str:
+        return f"/account-info/{self.version}/details"
+
+
+class HubSpotClient:
+    """The requests that the sync needs.
+
+    Args:
+        transport: sends them.
+        api_version: `v3` or a dated version.
+        names: the custom properties, which prove whose a record is.
+    """
+
+    def __init__(
+        self, transport: Transport, *, api_version: str = "v3", names: PropertyNames | None = None
+    ) -> None:
+        self.transport = transport
+        self.names = names or PropertyNames()
+        self._paths = _Paths(api_version)
+
+    def search_by_email(self, email: str) -> HubSpotRecord | None:
+        """Look an address up in the search index, which lags behind writes by seconds.
+
+        Returns:
+            The contact that has it as primary or secondary address; None proves nothing.
+        """
+        body = self.transport.request(
+            "POST",
+            f"{self._paths.contacts}/search",
+            {
+                "filterGroups": [
+                    {"filters": [{"propertyName": "email", "operator": "EQ", "value": email}]}
+                ],
+                "properties": ["email", "hs_additional_emails"],
+                "limit": 5,
+            },
+        )
+        results = body.get("results")
+        if not isinstance(results, list):
+            raise _not_promised("a search")
+        for record in map(_to_record, results):
+            if email in record.emails:
+                return record
+        return None
+
+    def read_by_email(self, email: str, properties: Collection[str] = ()) -> HubSpotRecord | None:
+        """Read the contact that has this primary or secondary address, or None.
+
+        This asks the record store, which knows a contact as soon as it is written.
+        """
+        return self._read(quote(email, safe=""), properties, {"idProperty": "email"})
+
+    def read_by_id(self, contact_id: str, properties: Collection[str] = ()) -> HubSpotRecord | None:
+        """Read a contact by its record id, or None. A merged one answers under its new id."""
+        return self._read(quote(contact_id, safe=""), properties, {})
+
+    def create(self, properties: Mapping[str, str]) -> str:
+        """Create a contact and return its record id; not repeated where its answer is lost.
+
+        Raises:
+            Conflict: HubSpot holds the email already.
+            Unavailable: with `outcome_unknown` where it may have been created.
+        """
+        body = self.transport.request(
+            "POST", self._paths.contacts, {"properties": dict(properties)}, repeatable=False
+        )
+        return _to_record(body).id
+
+    def update(self, contact_id: str, properties: Mapping[str, str]) -> str:
+        """Update a contact by its record id, and return the id that HubSpot confirms.
+
+        Raises:
+            NotFound: the contact was deleted or merged.
+            Conflict: another contact owns the email that was sent.
+        """
+        body = self.transport.request(
+            "PATCH",
+            f"{self._paths.contacts}/{quote(contact_id, safe='')}",
+            {"properties": dict(properties)},
+        )
+        return _to_record(body).id
+
+    def read_batch(
+        self,
+        keys: Collection[str],
+        properties: Collection[str] = (),
+        *,
+        by_email: bool,
+        tries: int = REQUEST_TRIES,
+    ) -> tuple[list[HubSpotRecord], frozenset[str]]:
+        """Read up to a hundred contacts by their addresses or by their record ids.
+
+        Returns:
+            The records, each once, and those keys that HubSpot said it does not have. A key that
+            is in neither was not spoken of.
+        """
+        body = self.transport.request(
+            "POST",
+            f"{self._paths.contacts}/batch/read",
+            {
+                "properties": ["email", "hs_additional_emails", *properties],
+                "propertiesWithHistory": [],
+                "inputs": [{"id": key} for key in keys],
+            }
+            | ({"idProperty": "email"} if by_email else {}),
+            tries=tries,
+        )
+        missing = {
+            key.lower()
+            for refusal in _refusals(body, self._custom_properties)
+            if isinstance(refusal.error, NotFound)
+            for key in refusal.record_ids
+        }
+        records = [success.record for success in _successes(body, "a batch of contacts")]
+        return records, frozenset(missing)
+
+    def create_batch(
+        self, inputs: Sequence[tuple[str, Mapping[str, str]]], *, tries: int = REQUEST_TRIES
+    ) -> BatchReply:
+        """Create up to a hundred contacts, each input a trace id and its properties.
+
+        The trace ids make HubSpot answer for each input (207) and write the good ones. Not
+        repeated where the answer is lost.
+
+        Raises:
+            ContactRejected, Conflict: the request was refused as a whole; nothing was written.
+            Unavailable: with `outcome_unknown` where it may have been carried out.
+        """
+        return self._write_batch(
+            "create",
+            [
+                {"properties": dict(properties), "objectWriteTraceId": trace_id}
+                for trace_id, properties in inputs
+            ],
+            repeatable=False,
+            tries=tries,
+        )
+
+    def update_batch(
+        self, inputs: Sequence[tuple[str, str, Mapping[str, str]]], *, tries: int = REQUEST_TRIES
+    ) -> BatchReply:
+        """Update up to a hundred contacts, each input a trace id, a record id and properties.
+
+        By record id alone: HubSpot refuses the email as a key here.
+
+        Raises:
+            ContactRejected, NotFound, Conflict: the request was refused as a whole.
+        """
+        return self._write_batch(
+            "update",
+            [
+                {
+                    "id": record_id,
+                    "properties": dict(properties),
+                    "objectWriteTraceId": trace_id,
+                }
+                for trace_id, record_id, properties in inputs
+            ],
+            repeatable=True,
+            tries=tries,
+        )
+
+    def _write_batch(
+        self, what: str, inputs: list[object], *, repeatable: bool, tries: int
+    ) -> BatchReply:
+        body = self.transport.request(
+            "POST",
+            f"{self._paths.contacts}/batch/{what}",
+            {"inputs": inputs},
+            repeatable=repeatable,
+            tries=tries,
+        )
+        return BatchReply(
+            successes=tuple(_successes(body, f"a batch {what}")),
+            refusals=tuple(_refusals(body, self._custom_properties)),
+        )
+
+    @property
+    def _custom_properties(self) -> frozenset[str]:
+        return frozenset(custom.name for custom in custom_properties(self.names))
+
+    def probe(self) -> None:
+        """Ask for one small thing, once, to learn whether HubSpot answers at all."""
+        body = self.transport.request("GET", self._paths.contacts, params={"limit": "1"}, tries=1)
+        if not isinstance(body.get("results"), list):
+            raise _not_promised("a list")
+
+    def portal_id(self) -> str:
+        """Return the portal that the token opens."""
+        body = self.transport.request("GET", self._paths.account)
+        portal_id = body.get("portalId")
+        if not isinstance(portal_id, int | str):
+            raise _not_promised("the account details")
+        return str(portal_id)
+
+    def read_properties(self, names: Collection[str]) -> dict[str, PropertyDefinition]:
+        """Return the definitions of those of these contact properties that the portal has."""
+        body = self.transport.request(
+            "POST",
+            f"{self._paths.properties}/batch/read",
+            {"archived": False, "inputs": [{"name": name} for name in names]},
+        )
+        results = body.get("results")
+        if not isinstance(results, list):
+            raise _not_promised("the properties")
+        return {found.name: found for found in map(_to_definition, results)}
+
+    def has_archived_property(self, name: str) -> bool:
+        """Tell whether the portal has this property in its bin, with its old values."""
+        try:
+            self.transport.request(
+                "GET", f"{self._paths.properties}/{quote(name)}", params={"archived": "true"}
+            )
+        except NotFound:
+            return False
+        return True
+
+    def create_property(self, wanted: CustomProperty) -> None:
+        """Create a contact property.
+
+        Raises:
+            Conflict: it exists.
+        """
+        self.transport.request(
+            "POST",
+            self._paths.properties,
+            {
+                "name": wanted.name,
+                "label": wanted.label,
+                "type": wanted.type,
+                "fieldType": wanted.field_type,
+                "groupName": PROPERTY_GROUP,
+            },
+            repeatable=False,
+        )
+
+    def _read(
+        self, key: str, properties: Collection[str], params: Mapping[str, str]
+    ) -> HubSpotRecord | None:
+        wanted = ",".join(("email", "hs_additional_emails", *properties))
+        try:
+            body = self.transport.request(
+                "GET", f"{self._paths.contacts}/{key}", params={"properties": wanted, **params}
+            )
+        except NotFound:
+            return None
+        return _to_record(body)
+
+
+def _to_record(entry: object) -> HubSpotRecord:
+    if isinstance(entry, Mapping):
+        contact_id, properties = entry.get("id"), entry.get("properties")
+        if isinstance(contact_id, str | int) and contact_id and isinstance(properties, Mapping):
+            known = {str(name): str(value) for name, value in properties.items() if value}
+            return HubSpotRecord(str(contact_id), known)
+    raise _not_promised("a contact")
+
+
+def _successes(body: Mapping[str, object], what: str) -> list[Success]:
+    results = body.get("results")
+    if not isinstance(results, list):
+        raise _not_promised(what)
+    return [Success(_to_record(entry), _trace_id(entry)) for entry in results]
+
+
+def _trace_id(entry: object) -> str | None:
+    trace_id = entry.get("objectWriteTraceId") if isinstance(entry, Mapping) else None
+    return trace_id if isinstance(trace_id, str) else None
+
+
+def _refusals(body: Mapping[str, object], custom: Collection[str]) -> list[Refusal]:
+    """Read the errors of a 207; each says in its context which inputs it speaks of."""
+    errors = body.get("errors")
+    refusals = []
+    for entry in errors if isinstance(errors, list) else []:
+        if isinstance(entry, Mapping):
+            context = entry.get("context")
+            named = context if isinstance(context, Mapping) else {}
+            refusals.append(
+                Refusal(
+                    error=refusal_of_item(entry, custom),
+                    trace_ids=_texts(named.get("objectWriteTraceId")),
+                    record_ids=_texts(named.get("ids")),
+                )
+            )
+    return refusals
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    return tuple(str(each) for each in values if isinstance(each, str | int))
+
+
+def _to_definition(entry: object) -> PropertyDefinition:
+    if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+        metadata = entry.get("modificationMetadata")
+        return PropertyDefinition(
+            name=str(entry["name"]),
+            type=str(entry.get("type")),
+            field_type=str(entry.get("fieldType")),
+            read_only=isinstance(metadata, Mapping) and metadata.get("readOnlyValue") is True,
+        )
+    raise _not_promised("a property")
+
+
+def _not_promised(what: str) -> Unavailable:
+    return Unavailable(f"HubSpot's answer lacks what was asked for ({what})", outcome_unknown=True)

@@ -1,0 +1,83 @@
+"""One pace for all workers of a run: each asks when its request may go out."""
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+
+from hubspot_sync.clock import Pulse
+from hubspot_sync.rules.pace import (
+    BURST,
+    SEARCH_SPACING_SECONDS,
+    read_limits,
+    spacing_seconds,
+)
+
+
+class Pace:
+    """Spreads requests under the limits that HubSpot's answers tell of.
+
+    Until the first answer has come, requests go out as they come.
+
+    Args:
+        pulse: the clock and the waits.
+    """
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._lock = threading.Lock()
+        self._requests = _Turns(burst=BURST)
+        self._searches = _Turns(burst=1)
+        self._searches.spacing = SEARCH_SPACING_SECONDS
+        self._sent: deque[float] = deque()
+
+    def wait_for_turn(self, *, is_search: bool) -> None:
+        """Wait until a request may go out, or shorter once the run is to end."""
+        with self._lock:
+            now = self._pulse.monotonic()
+            turns = self._searches if is_search else self._requests
+            turn = turns.take(now)
+            if not is_search:
+                self._sent.append(turn)
+        if turn > now:
+            self._pulse.sleep(turn - now)
+
+    def learn(self, headers: Mapping[str, str]) -> None:
+        """Take in what an answer said about the limits; header names are in lower case."""
+        limits = read_limits(headers)
+        if limits is None:
+            return
+        with self._lock:
+            oldest = self._pulse.monotonic() - limits.interval_seconds
+            while self._sent and self._sent[0] < oldest:
+                self._sent.popleft()
+            self._requests.spacing = spacing_seconds(limits, len(self._sent))
+
+    def hold(self, seconds: float, *, is_search: bool) -> None:
+        """Let no request of any worker out for some seconds: HubSpot has just said 429."""
+        with self._lock:
+            turns = self._searches if is_search else self._requests
+            turns.hold_until(self._pulse.monotonic() + seconds)
+
+
+class _Turns:
+    """Turns at a spacing, some of which may be taken at once after a pause.
+
+    Attributes:
+        spacing: seconds between turns; 0 while nothing is known.
+    """
+
+    def __init__(self, burst: int) -> None:
+        self.spacing = 0.0
+        self._burst = burst
+        self._next = float("-inf")
+
+    def take(self, now: float) -> float:
+        """Return when the next turn is, now or later, and take it."""
+        earliest = now - (self._burst - 1) * self.spacing
+        turn = max(self._next, earliest)
+        self._next = turn + self.spacing
+        return max(turn, now)
+
+    def hold_until(self, moment: float) -> None:
+        """Give no turn before this moment."""
+        self._next = max(self._next, moment)

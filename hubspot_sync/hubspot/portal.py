@@ -1,0 +1,149 @@
+"""The portal as a whole: whose it is, which of our properties it has, what a sync would find."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from hubspot_sync.errors import (
+    Conflict,
+    ContactRejected,
+    HubSpotDown,
+    NotFound,
+    Unavailable,
+    WrongPortal,
+)
+from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.report import PlannedContact, PropertyReport, PropertyState
+from hubspot_sync.rules.mapping import (
+    CustomProperty,
+    PropertyDefinition,
+    PropertyMap,
+    PropertyNames,
+    custom_properties,
+    differences,
+    email_fault,
+    normalise_email,
+    property_map,
+)
+from hubspot_sync.rules.reaction import property_missing
+
+
+def look_at_portal(
+    client: HubSpotClient, names: PropertyNames, portal_id: str | None
+) -> PropertyMap:
+    """Check, before anything is written, that this is the right portal and has our properties.
+
+    Args:
+        client: speaks to HubSpot.
+        names: the custom properties.
+        portal_id: the only portal that may be written to; None for any.
+
+    Returns:
+        How to fill this portal's properties.
+
+    Raises:
+        WrongPortal: the token opens another portal.
+        PropertyMissing: `create-properties` has not been run.
+        HubSpotDown: HubSpot does not answer, or not as it should.
+    """
+    with _explained():
+        if portal_id is not None:
+            _require_portal(client, portal_id)
+        return _look_up_mapping(client, names)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what HubSpot refuses about the portal into a stop: no contact is to blame for it."""
+    try:
+        yield
+    except Unavailable as trouble:
+        raise HubSpotDown(
+            f"HubSpot is down or cannot be reached: {trouble}. The contacts are safe in the queue; "
+            "see https://status.hubspot.com."
+        ) from trouble
+    except (ContactRejected, Conflict, NotFound) as refusal:
+        raise HubSpotDown(
+            f"HubSpot refuses a look at the portal: {refusal}. Check HUBSPOT_API_BASE_URL and "
+            "HUBSPOT_API_VERSION; the contacts are safe in the queue."
+        ) from refusal
+
+
+def _require_portal(client: HubSpotClient, portal_id: str) -> None:
+    opened = client.portal_id()
+    if opened != portal_id:
+        raise WrongPortal(
+            f"The token opens portal {opened}, but HUBSPOT_PORTAL_ID is {portal_id}. Correct one "
+            "of the two; nothing was sent."
+        )
+
+
+def _look_up_mapping(client: HubSpotClient, names: PropertyNames) -> PropertyMap:
+    wanted = [custom.name for custom in custom_properties(names)]
+    found = client.read_properties(wanted)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise property_missing(missing)
+    return property_map(names, found)
+
+
+def plan_contact(client: HubSpotClient, contact_id: UUID, email: str | None) -> PlannedContact:
+    """Find out, by reading alone, what a run would do with a contact.
+
+    Raises:
+        HubSpotDown: HubSpot does not answer.
+    """
+    fault = email_fault(email)
+    if fault or email is None:
+        return PlannedContact(contact_id, email, "fail", message=fault)
+    with _explained():
+        found = client.read_by_email(normalise_email(email))
+    if found is None:
+        return PlannedContact(contact_id, email, "create")
+    return PlannedContact(contact_id, email, "update", hubspot_contact_id=found.id)
+
+
+def create_properties(
+    client: HubSpotClient,
+    names: PropertyNames,
+    portal_id: str | None = None,
+    *,
+    dry_run: bool = False,
+) -> list[PropertyReport]:
+    """Create those of our custom properties that the portal lacks; never change one that exists.
+
+    Raises:
+        WrongPortal: the token opens another portal than `portal_id`.
+        HubSpotDown: HubSpot does not answer, or not as it should.
+    """
+    with _explained():
+        if portal_id is not None:
+            _require_portal(client, portal_id)
+        wanted = custom_properties(names)
+        found = client.read_properties([custom.name for custom in wanted])
+        return [
+            _compare(custom, found[custom.name])
+            if custom.name in found
+            else _create_property(client, custom, dry_run=dry_run)
+            for custom in wanted
+        ]
+
+
+def _compare(custom: CustomProperty, definition: PropertyDefinition) -> PropertyReport:
+    unlike = differences(custom, definition)
+    state = PropertyState.DIFFERS if unlike else PropertyState.EXISTS
+    return PropertyReport(custom, state, "; ".join(unlike))
+
+
+def _create_property(
+    client: HubSpotClient, custom: CustomProperty, *, dry_run: bool
+) -> PropertyReport:
+    is_archived = client.has_archived_property(custom.name)
+    note = "it was archived: its old values come back with it" if is_archived else ""
+    if dry_run:
+        return PropertyReport(custom, PropertyState.WOULD_CREATE, note)
+    try:
+        client.create_property(custom)
+    except Conflict:
+        return PropertyReport(custom, PropertyState.EXISTS, "someone else has just created it")
+    return PropertyReport(custom, PropertyState.CREATED, note)

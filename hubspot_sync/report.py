@@ -1,0 +1,217 @@
+"""What became of a command: plain values for tables, JSON and the exit code."""
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from hubspot_sync.rules.lifecycle import OutcomeName, Settlement
+from hubspot_sync.rules.mapping import CustomProperty
+
+SCHEMA_VERSION = 1
+"""Of the JSON documents; it changes when a field changes its meaning or goes."""
+
+MOST_CONTACTS_LISTED = 100
+"""Up to so many contacts a report lists each; above, only those that were not delivered."""
+
+MOST_UNDELIVERED_LISTED = 1_000
+"""And of those so many, so that memory and output stay small; `--report` has them all."""
+
+DELIVERED = (OutcomeName.CREATED, OutcomeName.UPDATED)
+
+
+class RunState(StrEnum):
+    """How a run ended, in the words of `--json`."""
+
+    DONE = "done"
+    PARTIAL = "partial"
+    STOPPED = "stopped"
+    DISABLED = "disabled"
+    BUSY = "busy"
+
+
+def new_run_id() -> str:
+    """Return a name for a run, by which its lines are found in a log."""
+    return uuid.uuid4().hex[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class ContactReport:
+    """What became of one contact.
+
+    Attributes:
+        attempt: counted from 1.
+        attempts: how many it has in all.
+        shared_with: contacts with the same email, which had the same delivery.
+    """
+
+    id: UUID
+    email: str | None
+    outcome: OutcomeName
+    attempt: int
+    attempts: int
+    hubspot_contact_id: str | None = None
+    error: str | None = None
+    next_retry_at: datetime | None = None
+    shared_with: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What became of a run.
+
+    Attributes:
+        reason: why it stopped, is disabled or busy; None where it ran through.
+        requests: HTTP requests sent.
+        due_remaining: contacts due when it ended; None where that could not be asked.
+        signal: the number of the signal that ended it.
+    """
+
+    command: str
+    run_id: str
+    state: RunState
+    reason: str | None = None
+    counts: dict[OutcomeName, int] = field(default_factory=dict)
+    requests: int = 0
+    seconds: float = 0.0
+    due_remaining: int | None = None
+    contacts: tuple[ContactReport, ...] = ()
+    signal: int | None = None
+
+    @classmethod
+    def of_nothing(cls, command: str, state: RunState, reason: str) -> "RunReport":
+        """Return the report of a run that did not begin."""
+        return cls(command=command, run_id=new_run_id(), state=state, reason=reason)
+
+    @property
+    def claimed(self) -> int:
+        """The contacts claimed: each has exactly one outcome."""
+        return sum(self.counts.values())
+
+    @property
+    def failures(self) -> int:
+        """The contacts that failed by their own fault."""
+        return self.counts.get(OutcomeName.FAILED, 0) + self.counts.get(OutcomeName.EXHAUSTED, 0)
+
+    @property
+    def exit_code(self) -> int:
+        """The process's exit code."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return {RunState.STOPPED: 3, RunState.PARTIAL: 1}.get(self.state, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedContact:
+    """What a run would do with a contact.
+
+    Attributes:
+        action: `create`, `update` or `fail`.
+    """
+
+    id: UUID
+    email: str | None
+    action: str
+    hubspot_contact_id: str | None = None
+    message: str | None = None
+
+
+class PropertyState(StrEnum):
+    """What `create-properties` found or did."""
+
+    CREATED = "created"
+    EXISTS = "exists"
+    DIFFERS = "differs"
+    WOULD_CREATE = "would create"
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyReport:
+    """What became of one custom property.
+
+    Attributes:
+        note: how it differs, or what its creation brought back.
+    """
+
+    property: CustomProperty
+    state: PropertyState
+    note: str = ""
+
+
+class Ledger:
+    """Keeps the account of a run: one line a contact."""
+
+    def __init__(self, attempts: int) -> None:
+        self.counts: Counter[OutcomeName] = Counter()
+        self.contacts: list[ContactReport] = []
+        self._attempts = attempts
+        self._lists_delivered = True
+
+    @property
+    def claimed(self) -> int:
+        """The contacts claimed so far."""
+        return sum(self.counts.values())
+
+    def add(self, settlement: Settlement, shared_with: Sequence[UUID] = ()) -> ContactReport:
+        """Enter the end of a claim, and say which contacts had the same delivery."""
+        claim = settlement.claim
+        report = ContactReport(
+            id=claim.contact.id,
+            email=claim.contact.email,
+            outcome=settlement.name,
+            attempt=min(claim.attempt, self._attempts),
+            attempts=self._attempts,
+            hubspot_contact_id=settlement.hubspot_contact_id,
+            error=settlement.error,
+            next_retry_at=settlement.next_retry_at,
+            shared_with=tuple(shared_with),
+        )
+        self.counts[report.outcome] += 1
+        is_listed = self._lists_delivered or report.outcome not in DELIVERED
+        if is_listed and len(self.contacts) < MOST_UNDELIVERED_LISTED:
+            self.contacts.append(report)
+        if self._lists_delivered and len(self.contacts) > MOST_CONTACTS_LISTED:
+            self._lists_delivered = False
+            self.contacts = [each for each in self.contacts if each.outcome not in DELIVERED]
+        return report
+
+    def state(self, *, is_stopped: bool) -> RunState:
+        """Return how the run ended."""
+        if is_stopped:
+            return RunState.STOPPED
+        if self.counts[OutcomeName.FAILED] or self.counts[OutcomeName.EXHAUSTED]:
+            return RunState.PARTIAL
+        return RunState.DONE
+
+
+def run_to_json(report: RunReport) -> dict[str, object]:
+    """Return a run as `--json` shows it."""
+    counts = {"claimed": report.claimed} | {
+        str(name): report.counts.get(name, 0) for name in OutcomeName
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": report.command,
+        "run_id": report.run_id,
+        "state": report.state,
+        "reason": report.reason,
+        "counts": counts,
+        "requests": report.requests,
+        "seconds": round(report.seconds, 3),
+        "due_remaining": report.due_remaining,
+        "contacts": [contact_to_json(contact) for contact in report.contacts],
+    }
+
+
+def contact_to_json(contact: ContactReport) -> dict[str, object]:
+    """Return one contact's outcome as JSON shows it."""
+    return {
+        "id": str(contact.id),
+        "outcome": contact.outcome,
+        "hubspot_contact_id": contact.hubspot_contact_id,
+        "error": contact.error,
+        "next_retry_at": contact.next_retry_at.isoformat() if contact.next_retry_at else None,
+    }

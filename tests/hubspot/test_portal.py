@@ -1,0 +1,509 @@
+"""The portal as a whole: whose it is, what it has, and what a sync would find there."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from hubspot_sync.clock import Pulse
+from hubspot_sync.errors import (
+    HubSpotDenied,
+    HubSpotDown,
+    Interrupted,
+    PropertyMissing,
+    QuotaSpent,
+    WrongPortal,
+)
+from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.portal import create_properties, look_at_portal, plan_contact
+from hubspot_sync.hubspot.transport import Transport
+from hubspot_sync.report import PlannedContact, PropertyState
+from hubspot_sync.rules.mapping import PropertyMap, PropertyNames, custom_properties
+from tests.conftest import TOKEN
+
+NAMES = PropertyNames()
+OWN_NAMES = PropertyNames(domain_id="our_domain", page_id="our_page", sync_date="our_date")
+ALL_NAMES = [custom.name for custom in custom_properties(NAMES)]
+PORTAL = "24680135"
+KEY = UUID(int=1)
+EMAIL = "ada@example.com"
+
+CREATED, EXISTS = PropertyState.CREATED, PropertyState.EXISTS
+DIFFERS, WOULD_CREATE = PropertyState.DIFFERS, PropertyState.WOULD_CREATE
+
+ACCOUNT = {"path": "/account-info/"}
+DEFINE = {"method": "POST", "path": "/properties/contacts$"}
+
+
+@pytest.fixture
+def bare() -> Iterator[Emulator]:
+    """A local HubSpot that has none of our custom properties."""
+    with Emulator(token=TOKEN) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def bare_client(bare: Emulator, pulse: Pulse) -> Iterator[HubSpotClient]:
+    """A client of that HubSpot."""
+    transport = Transport(bare.url, TOKEN, timeout_seconds=5, pulse=pulse)
+    yield HubSpotClient(transport)
+    transport.close()
+
+
+def create(client: HubSpotClient, **options: Any) -> dict[str, PropertyState]:
+    """Create the properties, and return the state of each by name."""
+    reports = create_properties(client, NAMES, **options)
+    return {report.property.name: report.state for report in reports}
+
+
+def definitions(hubspot: Emulator) -> list[dict[str, Any] | None]:
+    return [hubspot.property(name) for name in ALL_NAMES]
+
+
+def count(hubspot: Emulator, method: str, path_end: str) -> int:
+    return sum(each == method and path.endswith(path_end) for each, path in hubspot.requests)
+
+
+def test_look_at_portal_returns_how_to_fill_its_properties(client: HubSpotClient) -> None:
+    assert look_at_portal(client, NAMES, PORTAL) == PropertyMap(
+        names=NAMES, sync_date_type="date", read_only=frozenset()
+    )
+
+
+def test_look_at_portal_reads_only(client: HubSpotClient, hubspot: Emulator) -> None:
+    before = definitions(hubspot)
+    look_at_portal(client, NAMES, PORTAL)
+    assert hubspot.requests == [
+        ("GET", "/account-info/v3/details"),
+        ("POST", "/crm/v3/properties/contacts/batch/read"),
+    ]
+    assert definitions(hubspot) == before
+
+
+def test_look_at_portal_asks_for_no_account_where_any_will_do(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    look_at_portal(client, NAMES, None)
+    assert count(hubspot, "GET", "details") == 0
+
+
+def test_look_at_portal_of_another_account_stops_the_run(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    with pytest.raises(WrongPortal, match=r"portal 24680135, but HUBSPOT_PORTAL_ID is 999"):
+        look_at_portal(client, NAMES, "999")
+    assert hubspot.request_count == 1
+
+
+def test_look_at_portal_names_the_property_that_is_missing(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.archive_property("scrapersky_page_id")
+    with pytest.raises(PropertyMissing, match="create-properties") as caught:
+        look_at_portal(client, NAMES, None)
+    assert "scrapersky_page_id" in str(caught.value)
+    assert "scrapersky_domain_id" not in str(caught.value)
+
+
+def test_look_at_portal_names_all_properties_that_are_missing(bare_client: HubSpotClient) -> None:
+    with pytest.raises(PropertyMissing) as caught:
+        look_at_portal(bare_client, NAMES, PORTAL)
+    assert ", ".join(ALL_NAMES) in str(caught.value)
+
+
+def test_look_at_portal_looks_for_the_names_of_the_settings(client: HubSpotClient) -> None:
+    with pytest.raises(PropertyMissing, match="our_domain, our_page, our_date"):
+        look_at_portal(client, OWN_NAMES, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field_type"), [("date", "date"), ("datetime", "date"), ("string", "text")]
+)
+def test_look_at_portal_learns_the_type_of_the_sync_date(
+    client: HubSpotClient, hubspot: Emulator, kind: str, field_type: str
+) -> None:
+    hubspot.add_property({"name": NAMES.sync_date, "type": kind, "fieldType": field_type})
+    assert look_at_portal(client, NAMES, None).sync_date_type == kind
+
+
+def test_look_at_portal_learns_what_is_read_only(client: HubSpotClient, hubspot: Emulator) -> None:
+    read_only = {"readOnlyValue": True}
+    hubspot.add_property({"name": NAMES.page_id, "modificationMetadata": read_only})
+    assert look_at_portal(client, NAMES, None).read_only == {NAMES.page_id}
+
+
+@pytest.mark.parametrize("portal_id", [None, PORTAL])
+def test_look_at_portal_that_cannot_be_reached_stops_the_run(
+    client: HubSpotClient, hubspot: Emulator, portal_id: str | None
+) -> None:
+    hubspot.stop()
+    with pytest.raises(HubSpotDown, match="could not be reached"):
+        look_at_portal(client, NAMES, portal_id)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 429},
+        {"status": 502},
+        {"status": 302},
+        {"drop": True},
+        {"body": "<html>Welcome</html>"},
+        {"body": {}},
+        {"status": 400, "body": {"message": "odd"}},
+        {"status": 404},
+        {"status": 409, "body": {"message": "odd"}},
+    ],
+)
+@pytest.mark.parametrize("path", ["/account-info/", "/batch/read$"])
+def test_look_at_portal_without_a_usable_answer_stops_the_run(
+    client: HubSpotClient, hubspot: Emulator, path: str, fault: dict[str, Any]
+) -> None:
+    hubspot.fault(path=path, times=None, **fault)
+    with pytest.raises(HubSpotDown, match="safe in the queue"):
+        look_at_portal(client, NAMES, PORTAL)
+
+
+def test_look_at_portal_waits_out_trouble_that_passes(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.fault(**ACCOUNT, status=502, times=2)
+    assert look_at_portal(client, NAMES, PORTAL) == PropertyMap()
+
+
+def test_look_at_portal_of_a_version_that_hubspot_lacks_names_the_setting(
+    client: HubSpotClient,
+) -> None:
+    strange = HubSpotClient(client.transport, api_version="v9")
+    with pytest.raises(HubSpotDown, match="HUBSPOT_API_VERSION"):
+        look_at_portal(strange, NAMES, None)
+
+
+@pytest.mark.parametrize("portal_id", [None, PORTAL])
+def test_look_at_portal_with_a_token_that_is_not_accepted_stops_the_run(
+    client: HubSpotClient, hubspot: Emulator, portal_id: str | None
+) -> None:
+    hubspot.token = "pat-na1-yyyyyyyy"
+    with pytest.raises(HubSpotDenied, match="HUBSPOT_API_KEY"):
+        look_at_portal(client, NAMES, portal_id)
+
+
+def test_look_at_portal_without_a_scope_names_it(client: HubSpotClient, hubspot: Emulator) -> None:
+    hubspot.scopes = []
+    with pytest.raises(HubSpotDenied, match=r"crm\.schemas\.contacts\.read"):
+        look_at_portal(client, NAMES, None)
+
+
+def test_look_at_portal_when_the_days_quota_is_spent_stops_the_run(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.daily_limit = 0
+    with pytest.raises(QuotaSpent):
+        look_at_portal(client, NAMES, PORTAL)
+
+
+def test_look_at_portal_after_a_signal_asks_nothing(
+    client: HubSpotClient, hubspot: Emulator, pulse: Pulse
+) -> None:
+    pulse.ending.ask()
+    with pytest.raises(Interrupted):
+        look_at_portal(client, NAMES, PORTAL)
+    assert hubspot.request_count == 0
+
+
+def test_create_properties_creates_those_that_are_missing(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    assert create(bare_client) == dict.fromkeys(ALL_NAMES, CREATED)
+    assert None not in definitions(bare)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "kind", "field_type"),
+    [
+        ("scrapersky_domain_id", "ScraperSky Domain ID", "string", "text"),
+        ("scrapersky_page_id", "ScraperSky Page ID", "string", "text"),
+        ("scrapersky_sync_date", "ScraperSky Sync Date", "date", "date"),
+    ],
+)
+def test_create_properties_defines_each_as_promised(
+    bare_client: HubSpotClient, bare: Emulator, name: str, label: str, kind: str, field_type: str
+) -> None:
+    create(bare_client)
+    definition = bare.property(name)
+    assert definition is not None
+    assert definition["label"] == label
+    assert (definition["type"], definition["fieldType"]) == (kind, field_type)
+    assert definition["groupName"] == "contactinformation"
+
+
+def test_create_properties_makes_the_portal_ready(bare_client: HubSpotClient) -> None:
+    create(bare_client)
+    assert look_at_portal(bare_client, NAMES, PORTAL) == PropertyMap()
+
+
+def test_create_properties_uses_the_names_of_the_settings(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    create_properties(bare_client, OWN_NAMES)
+    assert bare.property("our_page") is not None
+    assert definitions(bare) == [None, None, None]
+
+
+def test_create_properties_speaks_a_dated_version(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    create(HubSpotClient(bare_client.transport, api_version="2026-09"))
+    assert None not in definitions(bare)
+
+
+def test_create_properties_leaves_those_that_exist(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    before = definitions(hubspot)
+    assert create(client) == dict.fromkeys(ALL_NAMES, EXISTS)
+    assert definitions(hubspot) == before
+    assert hubspot.request_count == 1
+
+
+def test_create_properties_creates_only_what_is_missing(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    bare.add_property({"name": "scrapersky_page_id", "label": "Page"})
+    before = bare.property("scrapersky_page_id")
+    assert create(bare_client) == {
+        "scrapersky_domain_id": CREATED,
+        "scrapersky_page_id": EXISTS,
+        "scrapersky_sync_date": CREATED,
+    }
+    assert bare.property("scrapersky_page_id") == before
+
+
+def test_create_properties_again_and_again_changes_nothing(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    create(bare_client)
+    before = definitions(bare)
+    for _ in range(3):
+        assert create(bare_client) == dict.fromkeys(ALL_NAMES, EXISTS)
+    assert definitions(bare) == before
+    assert count(bare, "POST", "/properties/contacts") == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"type": "number", "fieldType": "number"}, ["type is number, not string", "field type"]),
+        ({"fieldType": "textarea"}, ["field type is textarea, not text"]),
+        ({"modificationMetadata": {"readOnlyValue": True}}, ["read-only"]),
+    ],
+)
+def test_create_properties_reports_one_that_differs_and_never_changes_it(
+    client: HubSpotClient, hubspot: Emulator, given: dict[str, Any], told: list[str]
+) -> None:
+    hubspot.add_property({"name": "scrapersky_page_id", **given})
+    before = definitions(hubspot)
+    _, report, _ = create_properties(client, NAMES)
+    assert report.state is DIFFERS
+    assert all(words in report.note for words in told)
+    assert definitions(hubspot) == before
+    assert hubspot.request_count == 1
+
+
+def test_create_properties_brings_an_archived_one_back_and_says_so(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.archive_property("scrapersky_page_id")
+    _, report, _ = create_properties(client, NAMES)
+    assert report.state is CREATED
+    assert "archived" in report.note
+    assert hubspot.property("scrapersky_page_id") is not None
+
+
+def test_create_properties_says_nothing_of_an_archive_where_there_was_none(
+    bare_client: HubSpotClient,
+) -> None:
+    assert [report.note for report in create_properties(bare_client, NAMES)] == ["", "", ""]
+
+
+def test_create_properties_takes_one_that_someone_else_just_made_as_existing(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    body = {"category": "OBJECT_ALREADY_EXISTS", "message": "A property named 'x' already exists."}
+    bare.fault(**DEFINE, contains="scrapersky_page_id", status=409, body=body)
+    assert create(bare_client) == {
+        "scrapersky_domain_id": CREATED,
+        "scrapersky_page_id": EXISTS,
+        "scrapersky_sync_date": CREATED,
+    }
+
+
+def test_create_properties_whose_answer_is_lost_finds_it_the_next_time(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    bare.fault(**DEFINE, after_write=True, drop=True)
+    with pytest.raises(HubSpotDown):
+        create(bare_client)
+    assert create(bare_client) == {
+        "scrapersky_domain_id": EXISTS,
+        "scrapersky_page_id": CREATED,
+        "scrapersky_sync_date": CREATED,
+    }
+
+
+def test_create_properties_dry_run_writes_nothing(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    assert create(bare_client, dry_run=True) == dict.fromkeys(ALL_NAMES, WOULD_CREATE)
+    assert definitions(bare) == [None, None, None]
+    assert count(bare, "POST", "/properties/contacts") == 0
+
+
+def test_create_properties_dry_run_says_what_would_come_back(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.archive_property("scrapersky_page_id")
+    _, report, _ = create_properties(client, NAMES, dry_run=True)
+    assert report.state is WOULD_CREATE
+    assert "archived" in report.note
+    assert hubspot.property("scrapersky_page_id") is None
+
+
+def test_create_properties_dry_run_tells_what_exists_and_what_differs(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.add_property({"name": "scrapersky_page_id", "type": "number", "fieldType": "number"})
+    assert create(client, dry_run=True) == {
+        "scrapersky_domain_id": EXISTS,
+        "scrapersky_page_id": DIFFERS,
+        "scrapersky_sync_date": EXISTS,
+    }
+
+
+def test_create_properties_in_the_right_portal_creates(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    assert create(bare_client, portal_id=PORTAL) == dict.fromkeys(ALL_NAMES, CREATED)
+    assert None not in definitions(bare)
+
+
+def test_create_properties_in_another_portal_writes_nothing(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    with pytest.raises(WrongPortal):
+        create(bare_client, portal_id="999")
+    assert definitions(bare) == [None, None, None]
+    assert bare.request_count == 1
+
+
+def test_create_properties_without_the_scope_names_it(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    bare.scopes = ["crm.objects.contacts.read", "crm.objects.contacts.write"]
+    with pytest.raises(HubSpotDenied, match=r"crm\.schemas\.contacts\.write"):
+        create(bare_client)
+    assert definitions(bare) == [None, None, None]
+
+
+def test_create_properties_with_a_token_that_is_not_accepted_stops(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    bare.token = "pat-na1-yyyyyyyy"
+    with pytest.raises(HubSpotDenied, match="HUBSPOT_API_KEY"):
+        create(bare_client)
+
+
+def test_create_properties_that_hubspot_refuses_stops_in_its_words(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    body = {"message": "You have reached your limit of 10 custom properties."}
+    bare.fault(**DEFINE, status=400, body=body)
+    with pytest.raises(HubSpotDown, match="reached your limit of 10 custom properties"):
+        create(bare_client)
+
+
+def test_create_properties_where_hubspot_cannot_be_reached_stops(
+    bare_client: HubSpotClient, bare: Emulator
+) -> None:
+    bare.stop()
+    with pytest.raises(HubSpotDown, match="could not be reached"):
+        create(bare_client)
+
+
+def test_plan_contact_that_hubspot_does_not_know_is_to_be_created(client: HubSpotClient) -> None:
+    assert plan_contact(client, KEY, EMAIL) == PlannedContact(KEY, EMAIL, "create")
+
+
+def test_plan_contact_that_hubspot_knows_is_to_be_updated(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    known = hubspot.add_contact({"email": EMAIL})
+    planned = PlannedContact(KEY, EMAIL, "update", hubspot_contact_id=known)
+    assert plan_contact(client, KEY, EMAIL) == planned
+
+
+@pytest.mark.parametrize("email", [EMAIL, f" {EMAIL.upper()} ", "a+b/c#d%e?f@x.com"])
+def test_plan_contact_finds_the_email_however_it_is_written(
+    client: HubSpotClient, hubspot: Emulator, email: str
+) -> None:
+    known = hubspot.add_contact({"email": email.strip()})
+    assert plan_contact(client, KEY, email).hubspot_contact_id == known
+
+
+def test_plan_contact_asks_for_the_email_as_hubspot_keeps_it(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    plan_contact(client, KEY, " Ada@Example.COM ")
+    ((_, path),) = hubspot.requests
+    assert "/ada%40example.com?" in path
+
+
+def test_plan_contact_finds_a_secondary_email(client: HubSpotClient, hubspot: Emulator) -> None:
+    known = hubspot.add_contact({"email": "first@example.com"}, additional_emails=[EMAIL])
+    assert plan_contact(client, KEY, EMAIL).hubspot_contact_id == known
+
+
+def test_plan_contact_sees_what_search_does_not_show_yet(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.search_lag = 3600
+    created = client.create({"email": EMAIL})
+    assert plan_contact(client, KEY, EMAIL).hubspot_contact_id == created
+
+
+@pytest.mark.parametrize("email", [None, "", "  ", "ada", "ada@", "ada lovelace@example.com"])
+def test_plan_contact_without_a_usable_email_is_to_fail(
+    client: HubSpotClient, hubspot: Emulator, email: str | None
+) -> None:
+    planned = plan_contact(client, KEY, email)
+    assert planned.action == "fail"
+    assert planned.message
+    assert hubspot.request_count == 0
+
+
+def test_plan_contact_reads_only(client: HubSpotClient, hubspot: Emulator) -> None:
+    hubspot.add_contact({"email": EMAIL, "firstname": "Ada"})
+    before = hubspot.contacts()
+    plan_contact(client, KEY, EMAIL)
+    plan_contact(client, KEY, "another@example.com")
+    assert hubspot.contacts() == before
+    assert {method for method, _ in hubspot.requests} == {"GET"}
+
+
+@pytest.mark.parametrize("status", [400, 409, 429, 503])
+def test_plan_contact_without_a_usable_answer_stops(
+    client: HubSpotClient, hubspot: Emulator, status: int
+) -> None:
+    hubspot.fault(status=status, times=None)
+    with pytest.raises(HubSpotDown):
+        plan_contact(client, KEY, EMAIL)
+
+
+def test_plan_contact_with_a_token_that_is_not_accepted_stops(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.token = "pat-na1-yyyyyyyy"
+    with pytest.raises(HubSpotDenied):
+        plan_contact(client, KEY, EMAIL)
