@@ -1,0 +1,142 @@
+"""What the workers of one run share: its limits, its tally, its account. Safe from any thread."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from hubspot_sync.clock import Pulse
+from hubspot_sync.errors import Interrupted, RunStopped, Signature
+from hubspot_sync.report import ContactReport, Ledger
+from hubspot_sync.rules.lifecycle import Settlement
+from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
+from hubspot_sync.rules.verdict import Tally, Verdict
+
+if TYPE_CHECKING:
+    from hubspot_sync.hubspot.client import HubSpotClient
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is to go by.
+
+    Attributes:
+        lease: how long a claim holds.
+        attempts: attempts that a contact has in all.
+        portal_id: the only portal that may be written to; None for any.
+        limit: contacts to claim at most; None for all that are due.
+        longest: claim nothing more after this time; None for no end.
+        workers: batches in flight at once.
+    """
+
+    names: PropertyNames
+    lease: timedelta
+    attempts: int
+    portal_id: str | None = None
+    limit: int | None = None
+    longest: timedelta | None = None
+    workers: int = 1
+
+
+class Run:
+    """One run, as its workers share it.
+
+    Args:
+        plan: what to go by.
+        pulse: clocks, waits and the wish to end.
+        on_settled: told of each contact as soon as its row is written.
+    """
+
+    def __init__(
+        self, plan: Plan, pulse: Pulse, on_settled: Callable[[ContactReport], None] | None = None
+    ) -> None:
+        self.plan = plan
+        self.pulse = pulse
+        self.ledger = Ledger(plan.attempts)
+        self.requests = 0
+        self.stop_reason: str | None = None
+        self._began = pulse.monotonic()
+        self._on_settled = on_settled
+        self._lock = threading.Lock()
+        self._mapping_lock = threading.Lock()
+        self._mapping: PropertyMap | None = None
+        self._tally = Tally()
+        self._reserved = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has lasted."""
+        return self.pulse.monotonic() - self._began
+
+    def reserve(self, wanted: int) -> int:
+        """Return how many contacts a worker may claim now; what it does not, it gives back."""
+        longest = self.plan.longest
+        if self.pulse.is_ending or (longest and self.seconds >= longest.total_seconds()):
+            return 0
+        if self.plan.limit is None:
+            return wanted
+        with self._lock:
+            granted = max(0, min(wanted, self.plan.limit - self._reserved))
+            self._reserved += granted
+            return granted
+
+    def give_back(self, unused: int) -> None:
+        """Return what was reserved and not claimed."""
+        if self.plan.limit is not None:
+            with self._lock:
+                self._reserved -= unused
+
+    def mapping(self, client: "HubSpotClient") -> PropertyMap:
+        """Look at the portal, once a run, before anything is written to it.
+
+        Raises:
+            RunStopped: it is the wrong portal, or lacks our properties, or does not answer.
+            Interrupted: another worker has just learnt that.
+        """
+        with self._mapping_lock:
+            if self._mapping is None:
+                if self.pulse.is_ending:
+                    raise Interrupted("the run was asked to end")
+                from hubspot_sync.hubspot.portal import look_at_portal
+
+                self._mapping = look_at_portal(client, self.plan.names, self.plan.portal_id)
+            return self._mapping
+
+    def stop(self, stop: RunStopped) -> None:
+        """End the run for all workers: no further request starts."""
+        with self._lock:
+            self.stop_reason = self.stop_reason or str(stop)
+        self.pulse.ending.ask()
+
+    def accepted(self) -> None:
+        """Count a delivery that HubSpot accepted."""
+        with self._lock:
+            self._tally = self._tally.accepted()
+
+    def refused(self, signature: Signature) -> Verdict:
+        """Count a delivery that HubSpot refused, and return whose fault it seems."""
+        with self._lock:
+            self._tally = self._tally.refused(signature)
+            return self._tally.verdict
+
+    def count_requests(self, requests: int) -> None:
+        """Add up the HTTP requests that a worker has sent."""
+        with self._lock:
+            self.requests += requests
+
+    def note(
+        self, settlements: Sequence[Settlement], shared: "dict[UUID, tuple[UUID, ...]]"
+    ) -> None:
+        """Enter the ends of claims into the account."""
+        with self._lock:
+            for settlement in settlements:
+                others = shared.get(settlement.claim.contact.id, ())
+                report = self.ledger.add(settlement, others)
+                log.debug("contact %s: %s", report.id, report.outcome)
+                if self._on_settled:
+                    self._on_settled(report)

@@ -1,0 +1,121 @@
+"""A run from outside: start the workers, wait for them, and say what became of it."""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from hubspot_sync.clock import Pulse, start_deaf
+from hubspot_sync.errors import DatabaseUnavailable, RunStopped
+from hubspot_sync.report import ContactReport, RunReport, new_run_id
+from hubspot_sync.run import Plan, Run
+from hubspot_sync.store.contact_queue import ContactQueue
+from hubspot_sync.worker import BATCH, Worker
+
+if TYPE_CHECKING:
+    from hubspot_sync.hubspot.client import HubSpotClient
+
+
+class Sync:
+    """One run.
+
+    Args:
+        queue: the contacts.
+        open_client: makes a connection to HubSpot for a worker.
+        plan: what to go by.
+        pulse: clocks, waits and the wish to end.
+        run_id: a name for the run, by which its lines are found.
+        on_settled: told of each contact as soon as its row is written.
+    """
+
+    def __init__(
+        self,
+        queue: ContactQueue,
+        open_client: "Callable[[], HubSpotClient]",
+        plan: Plan,
+        *,
+        pulse: Pulse,
+        run_id: str | None = None,
+        on_settled: Callable[[ContactReport], None] | None = None,
+    ) -> None:
+        self._run_id = run_id or new_run_id()
+        self._queue = queue
+        self._open_client = open_client
+        self._run = Run(plan, pulse, on_settled)
+
+    def run_queue(self) -> RunReport:
+        """Deliver what is due, within the limits of the plan."""
+        limit = self._run.plan.limit
+        batches = self._run.plan.workers if limit is None else -(-limit // BATCH)
+        count = min(self._run.plan.workers, batches)
+        self._work_together([Worker.work_queue] * count)
+        return self._report("sync-queue")
+
+    def run_one(self, contact_id: UUID, *, force: bool = False) -> RunReport:
+        """Deliver one contact now, whatever its status.
+
+        Raises:
+            NotThere: there is no such contact.
+            Refused: it is skipped, or a live run holds it.
+        """
+        self._work_together([lambda worker: worker.work_one(contact_id, force=force)])
+        return self._report("sync-one")
+
+    def _work_together(self, tasks: list[Callable[[Worker], None]]) -> None:
+        """Run each task with a worker of its own: one here, or several in threads."""
+        if len(tasks) == 1:
+            self._work(tasks[0])
+            return
+        faults: list[BaseException] = []
+
+        def work(task: Callable[[Worker], None]) -> None:
+            try:
+                self._work(task)
+            except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
+                faults.append(fault)
+                self._run.pulse.ending.ask()
+
+        threads = [threading.Thread(target=work, args=(task,)) for task in tasks]
+        for thread in threads:
+            start_deaf(thread)
+        for thread in threads:
+            thread.join()
+        if faults:
+            raise faults[0]
+
+    def _work(self, task: Callable[[Worker], None]) -> None:
+        worker = Worker(self._run, self._queue, self._open_client)
+        try:
+            task(worker)
+        except RunStopped as stop:
+            self._run.stop(stop)
+        finally:
+            worker.close()
+
+    def _report(self, command: str) -> RunReport:
+        run = self._run
+        signal = run.pulse.ending.signal
+        reason = run.stop_reason
+        if signal is not None:
+            reason = reason or f"{signal.name} asked the run to end; what was not sent is queued."
+        return RunReport(
+            command=command,
+            run_id=self._run_id,
+            state=run.ledger.state(is_stopped=reason is not None),
+            reason=reason,
+            counts=dict(run.ledger.counts),
+            requests=run.requests,
+            seconds=run.seconds,
+            due_remaining=self._due_remaining(),
+            contacts=tuple(run.ledger.contacts),
+            signal=signal,
+        )
+
+    def _due_remaining(self) -> int | None:
+        if not self._run.ledger.claimed and self._run.stop_reason is None:
+            # Nothing was due, and nobody needs to count it.
+            return 0
+        try:
+            return self._queue.count_due()
+        except DatabaseUnavailable:
+            return None

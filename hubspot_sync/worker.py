@@ -1,0 +1,320 @@
+"""One worker of a run: claim, map, deliver, settle; everything about the order of effects.
+
+A contact is claimed and committed before HubSpot hears of it, and its row is written only after
+HubSpot has answered. Whatever ends the work, every claimed contact gets exactly one outcome.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from hubspot_sync.clock import Pulse
+from hubspot_sync.errors import (
+    DatabaseUnavailable,
+    EveryoneRefused,
+    HubSpotSyncError,
+    Interrupted,
+    Refused,
+    RunStopped,
+    Signature,
+)
+from hubspot_sync.rules.grouping import Group, Properties, group_by_email
+from hubspot_sync.rules.lifecycle import (
+    Claim,
+    Delivered,
+    Failed,
+    Outcome,
+    OutcomeName,
+    Released,
+    Settlement,
+    Stopped,
+)
+from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
+from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.verdict import Verdict
+from hubspot_sync.run import Run
+from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
+
+if TYPE_CHECKING:
+    from hubspot_sync.hubspot.batch_lane import BatchLane, Ends
+    from hubspot_sync.hubspot.client import HubSpotClient
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+"""Contacts that a worker claims at a time: what HubSpot takes in one request."""
+
+SETTLE_MARGIN = timedelta(seconds=30)
+"""The end of a lease, kept free of requests so that what they told can be written in peace."""
+
+LONGEST_SETTLE_PAUSE_SECONDS = 30.0
+
+
+class Worker:
+    """Works for one run, with a connection to HubSpot of its own.
+
+    Args:
+        run: what it shares with the other workers.
+        queue: the contacts.
+        open_client: makes the connection to HubSpot; called only where something is due, for a
+            tick that finds nothing must not pay for it.
+    """
+
+    def __init__(
+        self, run: Run, queue: ContactQueue, open_client: "Callable[[], HubSpotClient]"
+    ) -> None:
+        self._run = run
+        self._queue = queue
+        self._open_client = open_client
+        self._pulse: Pulse = run.pulse
+        self._lane: BatchLane | None = None
+        self._waiting: dict[UUID, Claim] = {}
+        self._withheld: list[Delivery] = []
+        self._unsettled: list[Delivery] = []
+        self._claimed_before = 0.0
+        self._client: HubSpotClient | None = None
+        self._shared: dict[UUID, tuple[UUID, ...]] = {}
+
+    def work_queue(self) -> None:
+        """Deliver what is due until nothing is, or the run has taken all that it may.
+
+        Raises:
+            RunStopped: nothing can be delivered to anyone now; nothing is held any more.
+        """
+        while (wanted := self._run.reserve(BATCH)) > 0:
+            self._start_lease()
+            claims: list[Claim] = []
+            try:
+                claims = self._queue.claim(wanted)
+            finally:
+                self._run.give_back(wanted - len(claims))
+            if not claims:
+                return
+            self._work(claims)
+
+    def work_one(self, contact_id: UUID, *, force: bool) -> None:
+        """Deliver one contact now, whatever its status.
+
+        Raises:
+            NotThere: there is no such contact.
+            Refused: it is skipped, or a live run holds it.
+            RunStopped: as above.
+        """
+        self._start_lease()
+        claim = self._queue.claim_one(contact_id, force=force)
+        if isinstance(claim, Held):
+            raise Refused(f"Contact {contact_id} was not sent: {claim.reason}.")
+        self._work([claim], carefully=True)
+
+    def close(self) -> None:
+        """Close the connection to HubSpot."""
+        if self._client is not None:
+            self._client.transport.close()
+            self._run.count_requests(self._client.transport.request_count)
+
+    def _start_lease(self) -> None:
+        # Before the claim, so that our clock runs ahead of the database's, never behind it.
+        self._claimed_before = self._pulse.monotonic()
+
+    @property
+    def _lease_ends(self) -> float:
+        return self._claimed_before + self._run.plan.lease.total_seconds()
+
+    def _work(self, claims: Sequence[Claim], *, carefully: bool = False) -> None:
+        """Bring every one of these claims to exactly one outcome, and settle it."""
+        self._waiting = {claim.contact.id: claim for claim in claims}
+        self._shared = {}
+        # A takeover may be what killed its worker: it goes alone, step by step.
+        carefully = carefully or any(claim.is_takeover for claim in claims)
+        try:
+            lane, mapping = self._prepare()
+            self._deliver(lane, self._map(mapping), carefully=carefully)
+        except Interrupted as end:
+            log.info("no further request starts: %s", end)
+            self._withhold_unconfirmed(f"{end} before HubSpot confirmed it")
+        except RunStopped as stop:
+            # Nobody pays for what is everyone's, those whose refusal was still open included.
+            self._withheld = [(claim, Stopped(str(stop))) for claim, _ in self._withheld]
+            self._withhold_unconfirmed(str(stop), with_refused=True)
+            raise
+        finally:
+            self._unsettled += self._withheld
+            self._unsettled += [(claim, Released()) for claim in self._waiting.values()]
+            self._withheld, self._waiting = [], {}
+            self._settle_rest()
+
+    def _prepare(self) -> "tuple[BatchLane, PropertyMap]":
+        """Look at the portal, once a run, before anything is written to it."""
+        if self._lane is None:
+            from hubspot_sync.hubspot.batch_lane import BatchLane
+            from hubspot_sync.hubspot.careful_lane import CarefulLane
+
+            self._client = self._open_client()
+            self._lane = BatchLane(self._client, CarefulLane(self._client))
+        client = self._lane.client
+        client.transport.hold_lease_until(self._lease_ends - SETTLE_MARGIN.total_seconds())
+        self._lane.begin()
+        return self._lane, self._run.mapping(client)
+
+    def _map(self, mapping: PropertyMap) -> list[Group]:
+        """Map and group what can be sent; settle what cannot, before any request."""
+        today = self._pulse.now().date()
+        unsendable: list[Delivery] = []
+        mapped: list[tuple[Contact, Properties]] = []
+        for claim in list(self._waiting.values()):
+            fault = _fault_of(claim)
+            try:
+                properties = {} if fault else to_properties(claim.contact, mapping, today)
+            except Exception as ours:  # noqa: BLE001 - it must not bar the others
+                fault = self._own_fault(ours)
+            if fault:
+                unsendable.append((self._waiting.pop(claim.contact.id), Failed(fault)))
+            else:
+                mapped.append((claim.contact, properties))
+        self._settle(unsendable)
+        return group_by_email(mapped)
+
+    def _deliver(self, lane: "BatchLane", groups: list[Group], *, carefully: bool) -> None:
+        if not carefully:
+            try:
+                for ends in lane.deliver(groups):
+                    self._conclude(ends)
+            except HubSpotSyncError:
+                raise
+            except Exception as ours:  # noqa: BLE001 - it must not bar the others
+                # One by one then, so that what we cannot handle does not bar the others.
+                self._own_fault(ours)
+        for group in groups:
+            if any(member.id in self._waiting for member in group.members):
+                self._conclude([(group, self._deliver_one(lane, group))])
+
+    def _deliver_one(self, lane: "BatchLane", group: Group) -> Outcome:
+        try:
+            return lane.deliver_one(group)
+        except HubSpotSyncError:
+            raise
+        except Exception as ours:  # noqa: BLE001 - it must not bar the others
+            return Failed(self._own_fault(ours))
+
+    def _own_fault(self, fault: Exception) -> str:
+        log.warning("hubspot-sync stumbled over a contact (%s)", type(fault).__name__)
+        log.debug("how it happened", exc_info=fault)
+        return (
+            f"hubspot-sync could not handle this contact ({type(fault).__name__}). That is a fault "
+            "of the program: run sync-one on it with --verbose, and report what it says."
+        )
+
+    def _conclude(self, ends: "Ends") -> None:
+        """Settle contacts, except where a refusal may yet turn out to be everyone's."""
+        certain: list[Delivery] = []
+        verdict = Verdict.CONTACTS
+        for group, outcome in sorted(ends, key=lambda end: not isinstance(end[1], Delivered)):
+            deliveries = self._deliveries(group, outcome)
+            signature = _signature_of(outcome)
+            if isinstance(outcome, Delivered):
+                self._run.accepted()
+                certain += self._withheld
+                self._withheld = []
+            if signature is None:
+                certain += deliveries
+            else:
+                verdict = self._run.refused(signature)
+                self._withheld += deliveries
+        if verdict is Verdict.CONTACTS:
+            certain += self._withheld
+            self._withheld = []
+        self._settle(certain)
+        if verdict is Verdict.EVERYONES:
+            raise EveryoneRefused(_everyone(self._withheld[-1][1]))
+
+    def _deliveries(self, group: Group, outcome: Outcome) -> list[Delivery]:
+        """Share a group's outcome among its contacts, which no longer wait."""
+        if len(group.members) > 1:
+            self._shared |= {each.id: group.shared_with(each.id) for each in group.members}
+        return [
+            (self._waiting.pop(member.id), outcome)
+            for member in group.members
+            if member.id in self._waiting
+        ]
+
+    def _withhold_unconfirmed(self, reason: str, *, with_refused: bool = False) -> None:
+        """Mark as stopped what may have been written, or was in the request that was refused."""
+        if self._lane is None:
+            return
+        exposed = self._lane.unconfirmed + (self._lane.in_request if with_refused else [])
+        for group in exposed:
+            self._withheld += self._deliveries(group, Stopped(reason))
+
+    def _settle(self, deliveries: Iterable[Delivery]) -> None:
+        """Write outcomes; what cannot be written yet is kept for the next settling."""
+        self._unsettled += deliveries
+        if self._unsettled:
+            self._write(self._unsettled)
+
+    def _settle_rest(self) -> None:
+        """Settle what could not be written so far, for as long as the lease lasts.
+
+        Raises:
+            DatabaseUnavailable: it did not come back in time.
+        """
+        lost: DatabaseUnavailable | None = None
+        failed_tries = 0
+        while self._unsettled and self._pulse.monotonic() < self._lease_ends:
+            try:
+                self._write(self._unsettled)
+                for delivery in self._unsettled:
+                    # A row that the app holds is waited for alone.
+                    self._write([delivery])
+                lost = None
+            except DatabaseUnavailable as error:
+                lost = error
+            failed_tries += 1
+            if self._unsettled:
+                if self._pulse.is_ending and failed_tries > 1:
+                    break
+                self._pulse.sleep(min(2.0**failed_tries, LONGEST_SETTLE_PAUSE_SECONDS))
+        left, self._unsettled = self._unsettled, []
+        # Past the lease nothing of ours is written: the next run takes these over.
+        self._run.note(
+            [Settlement(claim, OutcomeName.SUPERSEDED) for claim, _ in left], self._shared
+        )
+        if lost is not None:
+            raise lost
+
+    def _write(self, deliveries: Sequence[Delivery]) -> None:
+        settlements = self._queue.settle(deliveries)
+        settled = {settlement.claim.contact.id for settlement in settlements}
+        self._unsettled = [entry for entry in self._unsettled if entry[0].contact.id not in settled]
+        self._run.note(settlements, self._shared)
+
+
+def _fault_of(claim: Claim) -> str | None:
+    if claim.is_out_of_attempts:
+        return (
+            f"Its worker died at each of {claim.attempt} attempts. Look into the logs of those "
+            "runs, then mark the contact again."
+        )
+    return email_fault(claim.contact.email)
+
+
+def _signature_of(outcome: Outcome) -> Signature | None:
+    if isinstance(outcome, Failed):
+        return outcome.signature
+    return UNAVAILABLE if isinstance(outcome, Stopped) else None
+
+
+def _everyone(outcome: Outcome) -> str:
+    words = outcome.message if isinstance(outcome, Failed | Stopped) else ""
+    signature = _signature_of(outcome)
+    if signature == UNAVAILABLE:
+        return (
+            "HubSpot answers, but takes no writes: contact after contact was refused. The "
+            f"contacts are safe in the queue. The last refusal: {words}"
+        )
+    return (
+        f"HubSpot refuses every contact alike ({signature}), so the fault is not theirs: look for "
+        "a used-up contact quota, a new rule or a required property in HubSpot, or a wrong "
+        f"property setting. The contacts are safe in the queue. The last refusal: {words}"
+    )
