@@ -1,0 +1,71 @@
+"""The program as its users run it: in this process, or as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from hubspot_sync.cli import app
+from tests.conftest import TOKEN
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the program ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What `--json` printed: one document, and nothing else."""
+        return dict(json.loads(self.out))
+
+
+@dataclass
+class Program:
+    """The program with an environment of its own."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str, **more: str) -> Ended:
+        """Run a command in this process."""
+        env: Mapping[str, str] = self.environment | more
+        result = CliRunner().invoke(app, list(arguments), env=env, catch_exceptions=False)
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+        """Start a command as a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "hubspot_sync", *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment, **more},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run_process(self, *arguments: str, **more: str) -> Ended:
+        """Run a command as a process of its own, to its end."""
+        with self.start(*arguments, **more) as process:
+            out, err = process.communicate(timeout=50)
+        return Ended(process.returncode, out, err)
+
+
+def environment(database_url: str, hubspot_url: str) -> dict[str, str]:
+    """Return the settings that point the program at a table and at a HubSpot."""
+    return {
+        "DATABASE_URL": database_url,
+        "HUBSPOT_API_KEY": TOKEN,
+        "HUBSPOT_API_BASE_URL": hubspot_url,
+        "NO_COLOR": "1",
+    }

@@ -1,0 +1,386 @@
+"""What people and programs see of each command: output, exit code, and what is left behind."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from hubspot_sync import __version__
+from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.rules.mapping import PropertyNames
+from tests.acceptance.program import Program
+from tests.conftest import TOKEN, make_database
+from tests.tables import Contacts
+
+COUNTS = [
+    "claimed", "created", "updated", "failed", "exhausted", "released", "stopped", "superseded",
+    "requeued",
+]  # fmt: skip
+
+
+def test_version_is_shown() -> None:
+    assert Program().run("--version").out == f"hubspot-sync {__version__}\n"
+
+
+def test_sync_queue_shows_a_row_a_contact_and_counts(table: Contacts, program: Program) -> None:
+    table.add("ada@example.com")
+    table.add("no-at-sign")
+    ended = program.run("sync-queue")
+    assert ended.code == 1
+    lines = ended.out.splitlines()
+    ada = next(line for line in lines if "ada@example.com" in line)
+    assert "created" in ada
+    assert "1/4" in ada
+    assert any("no-at-sign" in line and "failed" in line for line in lines)
+    assert "2 contacts: 1 created, 1 failed" in ended.out
+    assert "1 contact failed" in ended.err
+
+
+def test_sync_queue_json_is_one_document(table: Contacts, program: Program) -> None:
+    key, bad = table.add("ada@example.com"), table.add("no-at-sign")
+    ended = program.run("sync-queue", "--json")
+    document = ended.document
+    assert ended.code == 1
+    assert list(document) == [
+        "schema_version", "command", "run_id", "state", "reason", "counts", "requests", "seconds",
+        "due_remaining", "contacts",
+    ]  # fmt: skip
+    assert (document["schema_version"], document["command"]) == (1, "sync-queue")
+    assert (document["state"], document["reason"], document["due_remaining"]) == (
+        "partial",
+        None,
+        0,
+    )
+    assert list(document["counts"]) == COUNTS
+    counts = dict(document["counts"])
+    assert counts.pop("claimed") == sum(counts.values()) == 2
+    by_id = {contact["id"]: contact for contact in document["contacts"]}
+    assert by_id[str(key)]["outcome"] == "created"
+    assert by_id[str(key)]["hubspot_contact_id"] == table.row(key)["hubspot_contact_id"]
+    assert by_id[str(bad)]["outcome"] == "failed"
+    assert by_id[str(bad)]["next_retry_at"].endswith("+00:00")
+    assert "email" not in by_id[str(key)]
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_sync_queue_with_nothing_due_says_so(table: Contacts, program: Program) -> None:
+    ended = program.run("sync-queue")
+    assert (ended.code, ended.out, ended.err) == (0, "Nothing is due.\n", "")
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_sync_queue_takes_the_batch_size_or_the_limit(table: Contacts, program: Program) -> None:
+    for number in range(14):
+        table.add(f"c{number}@example.com")
+    assert program.run("sync-queue", "--json").document["counts"]["claimed"] == 10
+    limited = program.run("sync-queue", "--json", "--limit", "1").document
+    assert (limited["counts"]["claimed"], limited["due_remaining"]) == (1, 3)
+    other = program.run("sync-queue", "--json", HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE="2").document
+    assert other["counts"]["claimed"] == 2
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_sync_queue_without_a_key_is_disabled(table: Contacts, program: Program) -> None:
+    key = table.add()
+    ended = program.run("sync-queue", HUBSPOT_API_KEY="")
+    assert (ended.code, ended.out) == (0, "")
+    assert "HUBSPOT_API_KEY is empty" in ended.err
+    assert table.state(key) == ("Selected", "Queued")
+    document = program.run("sync-queue", "--json", HUBSPOT_API_KEY=" ").document
+    assert (document["state"], document["counts"]["claimed"]) == ("disabled", 0)
+
+
+@pytest.mark.parametrize("command", [["sync-one", str(uuid4())], ["create-properties"]])
+def test_other_commands_need_the_key(command: list[str]) -> None:
+    ended = Program().run(*command)
+    assert ended.code == 2
+    assert "HUBSPOT_API_KEY is empty" in ended.err
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_sync_queue_stopped_exits_3(table: Contacts, program: Program) -> None:
+    table.add()
+    ended = program.run("sync-queue", HUBSPOT_API_KEY="pat-na1-wrong")
+    assert ended.code == 3
+    assert "HubSpot does not accept the token (401)" in ended.err
+    assert "pat-na1-wrong" not in ended.err + ended.out
+    document = program.run("sync-queue", "--json", HUBSPOT_API_KEY="pat-na1-wrong").document
+    assert document["state"] == "stopped"
+    assert "401" in document["reason"]
+
+
+def test_sync_queue_dry_run_changes_neither_side(
+    table: Contacts, program: Program, hubspot: Emulator
+) -> None:
+    held = hubspot.add_contact({"email": "known@example.com"})
+    table.add("new@example.com", age=timedelta(minutes=9))
+    table.add("known@example.com", age=timedelta(minutes=8))
+    table.add("bad", age=timedelta(minutes=7))
+    before, contacts = table.rows(), hubspot.contacts()
+    ended = program.run("sync-queue", "--dry-run", "--json")
+    assert ended.code == 0
+    planned = [(each["action"], each["hubspot_contact_id"]) for each in ended.document["contacts"]]
+    assert planned == [("create", None), ("update", held), ("fail", None)]
+    assert (table.rows(), hubspot.contacts()) == (before, contacts)
+    shown = program.run("sync-queue", "--dry-run")
+    assert "nothing was written" in shown.out
+    assert table.rows() == before
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_sync_one_delivers_one(table: Contacts, program: Program) -> None:
+    key, other = table.add("a@example.com"), table.add("b@example.com")
+    ended = program.run("sync-one", str(key))
+    assert ended.code == 0
+    assert "1 contact: 1 created" in ended.out
+    assert table.state(key) == ("Complete", "Complete")
+    assert table.state(other) == ("Selected", "Queued")
+    document = program.run("sync-one", str(key), "--json").document
+    assert (document["command"], document["counts"]["updated"]) == ("sync-one", 1)
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_sync_one_of_nobody_exits_2(table: Contacts, program: Program) -> None:
+    key = uuid4()
+    ended = program.run("sync-one", str(key))
+    assert (ended.code, ended.out) == (2, "")
+    assert f"There is no contact {key}" in ended.err
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+@pytest.mark.parametrize("text", ["12", "ada@example.com", "x" * 500, "[red]"])
+def test_sync_one_of_what_is_no_uuid_exits_2(table: Contacts, program: Program, text: str) -> None:
+    ended = program.run("sync-one", text)
+    assert ended.code == 2
+    assert "is not a contact id" in ended.err
+    assert len(ended.err) < 300
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_sync_one_refused_exits_1(table: Contacts, program: Program) -> None:
+    key = table.add(hubspot_sync_status="Skipped", hubspot_processing_status=None)
+    ended = program.run("sync-one", str(key))
+    assert ended.code == 1
+    assert "--force" in ended.err
+    document = program.run("sync-one", str(key), "--json").document
+    assert document["state"] == "refused"
+    assert program.run("sync-one", str(key), "--force").code == 0
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_sync_one_that_fails_exits_1(table: Contacts, program: Program) -> None:
+    key = table.add("not an email")
+    ended = program.run("sync-one", str(key))
+    assert ended.code == 1
+    assert table.row(key)["retry_count"] == 1
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_sync_one_dry_run_changes_neither_side(
+    table: Contacts, program: Program, hubspot: Emulator
+) -> None:
+    key = table.add()
+    before = table.row(key)
+    ended = program.run("sync-one", str(key), "--dry-run")
+    assert (ended.code, table.row(key), hubspot.contacts()) == (0, before, [])
+    assert "create" in ended.out
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_create_properties_again_and_again(program: Program, hubspot: Emulator) -> None:
+    names = (PropertyNames().domain_id, PropertyNames().page_id, PropertyNames().sync_date)
+    before = [hubspot.property(name) for name in names]
+    ended = program.run("create-properties")
+    assert ended.code == 0
+    assert ended.out.count("exists") == 3
+    assert [hubspot.property(name) for name in names] == before
+    fresh = program.run("create-properties", "--json", HUBSPOT_CUSTOM_PROPERTY_PAGE_ID="other_page")
+    states = {each["name"]: each["state"] for each in fresh.document["properties"]}
+    assert states == {names[0]: "exists", "other_page": "created", names[2]: "exists"}
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_create_properties_that_differ_exit_1(program: Program, hubspot: Emulator) -> None:
+    ended = program.run("create-properties", HUBSPOT_CUSTOM_PROPERTY_PAGE_ID="createdate")
+    assert ended.code == 1
+    assert "differs" in ended.out
+    assert "never changed" in ended.err
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_create_properties_dry_run_creates_nothing(program: Program, hubspot: Emulator) -> None:
+    ended = program.run(
+        "create-properties", "--dry-run", HUBSPOT_CUSTOM_PROPERTY_PAGE_ID="other_page"
+    )
+    assert ended.code == 0
+    assert "would create" in ended.out
+    assert hubspot.property("other_page") is None
+
+
+def test_reset_asks_and_keeps_a_copy(table: Contacts, program: Program) -> None:
+    key = table.add()
+    program.run("sync-queue")
+    before = table.row(key)
+    unasked = program.run("reset", "--all")
+    assert unasked.code == 2
+    assert "--yes" in unasked.err
+    assert table.row(key) == before
+    ended = program.run("reset", "--all", "--yes", "--backup", "copy.jsonl")
+    assert ended.code == 0
+    assert "1 contact brought back to never synced" in ended.out
+    assert table.state(key) == (table.never_synced, None)
+    (line,) = Path("copy.jsonl").read_text().splitlines()
+    assert json.loads(line)["hubspot_contact_id"] == before["hubspot_contact_id"]
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_reset_dry_run_erases_nothing(table: Contacts, program: Program) -> None:
+    key = table.add(hubspot_contact_id="9001")
+    before = table.row(key)
+    ended = program.run("reset", str(key), "--dry-run")
+    assert (ended.code, table.row(key)) == (0, before)
+    assert "9001" in ended.out
+    assert list(Path().glob("*.jsonl")) == []
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_reset_says_which_contacts_a_live_run_holds(table: Contacts, program: Program) -> None:
+    key = table.add(hubspot_sync_status="Processing", hubspot_processing_status="Processing")
+    ended = program.run("reset", "--all", "--yes", "--json")
+    assert ended.code == 1
+    assert ended.document["left"] == [str(key)]
+    assert str(key) in ended.err
+    assert table.state(key) == ("Processing", "Processing")
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+@pytest.mark.parametrize("arguments", [[], ["--all", "--status", "Error"], [str(uuid4()), "--all"]])
+def test_reset_needs_one_choice(table: Contacts, program: Program, arguments: list[str]) -> None:
+    ended = program.run("reset", *arguments)
+    assert ended.code == 2
+    assert "--all" in ended.err
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_reset_of_nobody_exits_2(table: Contacts, program: Program) -> None:
+    key, there = uuid4(), table.add(hubspot_contact_id="9001")
+    ended = program.run("reset", str(there), str(key), "--yes")
+    assert ended.code == 2
+    assert str(key) in ended.err
+    assert table.row(there)["hubspot_contact_id"] == "9001"
+
+
+@pytest.mark.parametrize(
+    "command", [["sync-queue"], ["sync-one", str(uuid4())], ["reset", "--all"]]
+)
+def test_no_table_exits_2_and_says_what_to_do(command: list[str], tmp_path: Path) -> None:
+    program = Program(
+        {"DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}", "HUBSPOT_API_KEY": TOKEN}
+    )
+    ended = program.run(*command)
+    assert ended.code == 2
+    assert "init-db" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_table_in_postgresql_exits_2(postgres_url: str) -> None:
+    url = make_database(postgres_url, "empty", "SELECT 1")
+    ended = Program({"DATABASE_URL": url, "HUBSPOT_API_KEY": TOKEN}).run("sync-queue")
+    assert ended.code == 2
+    assert "init-db" in ended.err
+
+
+def test_init_db_makes_the_table_once(tmp_path: Path) -> None:
+    program = Program(
+        {"DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}", "HUBSPOT_API_KEY": TOKEN}
+    )
+    assert program.run("init-db", "--dry-run").out == "Table contacts: would create.\n"
+    assert list(tmp_path.iterdir()) == []
+    assert program.run("init-db").out == "Table contacts: created.\n"
+    assert program.run("init-db").out == "Table contacts: exists.\n"
+    assert program.run("init-db", "--json").document["table"] == "exists"
+    assert program.run("sync-queue").code == 0
+
+
+def test_database_out_of_reach_exits_3() -> None:
+    program = Program(
+        {
+            "DATABASE_URL": "postgresql://me:pw-not-shown@127.0.0.1:1/none",
+            "HUBSPOT_API_KEY": TOKEN,
+        }
+    )
+    ended = program.run("sync-queue")
+    assert ended.code == 3
+    assert "database cannot be used now" in ended.err
+    assert "pw-not-shown" not in ended.err
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_every_form_of_postgresql_address_works(
+    app_url: str, hubspot: Emulator, scheme: str
+) -> None:
+    url = f"{scheme}://{app_url.partition('://')[2]}"
+    program = Program({"DATABASE_URL": url, "HUBSPOT_API_KEY": TOKEN})
+    assert program.run("sync-queue", HUBSPOT_API_BASE_URL=hubspot.url).code in (0, 1)
+
+
+def test_wrong_settings_are_told_together() -> None:
+    ended = Program(
+        {
+            "HUBSPOT_API_KEY": "pat na1 xxxxxxxx",
+            "HUBSPOT_SYNC_LEASE_MINUTES": "soon",
+            "HUBSPOT_SYNC_RETRY_EXPONENTIAL": "perhaps",
+        }
+    ).run("sync-queue")
+    assert ended.code == 2
+    for word in ("HUBSPOT_API_KEY", "'soon'", "'perhaps'"):
+        assert word in ended.err
+    assert "xxxxxxxx" not in ended.err
+
+
+def test_env_file_is_read_and_the_environment_wins(tmp_path: Path, hubspot: Emulator) -> None:
+    (tmp_path / "settings").write_text(f"DATABASE_URL=sqlite:///{tmp_path}/a.db\n")
+    (tmp_path / ".env").write_text(f"DATABASE_URL=sqlite:///{tmp_path}/b.db\n")
+    program = Program()
+    program.run("init-db", "--env-file", "settings")
+    program.run("init-db")
+    program.run("init-db", DATABASE_URL=f"sqlite:///{tmp_path}/c.db")
+    assert sorted(path.name for path in tmp_path.glob("*.db")) == ["a.db", "b.db", "c.db"]
+    missing = program.run("init-db", "--env-file", "none")
+    assert missing.code == 2
+    assert "none" in missing.err
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_strangers_markup_is_shown_and_not_obeyed(table: Contacts, program: Program) -> None:
+    table.add("[bold]x[/bold]\x1b[31m@evil\u202e.com", name="[link=http://x]y[/link]")
+    ended = program.run("sync-queue")
+    assert "[bold]x[/bold]" in ended.out.replace("\n", "")
+    assert "\x1b" not in ended.out
+    assert "\u202e" not in ended.out
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_table_fits_eighty_columns(table: Contacts, program: Program) -> None:
+    table.add("a-very-long-address-of-somebody@a-very-long-domain-name.example.com")
+    table.add("no-at-sign")
+    ended = program.run("sync-queue", COLUMNS="80")
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "…" not in ended.out
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_fault_of_our_own_shows_no_traceback(
+    table: Contacts, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("hubspot_sync.store.contact_queue.ContactQueue.claim", stumble)
+    ended = program.run("sync-queue")
+    assert ended.code == 3
+    assert "ZeroDivisionError" in ended.err
+    assert "Traceback" not in ended.err
+    assert "Traceback" in program.run("sync-queue", "--verbose").err
