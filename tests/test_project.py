@@ -1,0 +1,439 @@
+"""README, .env.example and crontab.example say what the program does, and the layers hold."""
+
+import ast
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from inspect import getmembers, isclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import typer
+from dotenv import dotenv_values
+from typer.core import TyperCommand, TyperGroup
+
+from hubspot_sync import console, errors
+from hubspot_sync.cli import app
+from hubspot_sync.report import ContactReport, RunReport, RunState
+from hubspot_sync.rules.lifecycle import OutcomeName
+from hubspot_sync.rules.mapping import PropertyNames, custom_properties
+from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, load_settings
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "hubspot_sync"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ENV_EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+CRONTAB_EXAMPLE = (ROOT / "crontab.example").read_text(encoding="utf-8")
+DOCUMENTS = {"README.md": README, ".env.example": ENV_EXAMPLE, "crontab.example": CRONTAB_EXAMPLE}
+
+SHELL_ENDS = frozenset({"&", "&&", "|", ">", ">>", "2>", "2>&1"})
+NAMES_IN_MESSAGES = {"TABLE": "contacts"}
+"""Constants that messages have inside."""
+
+
+def the_group() -> TyperGroup:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
+COMMANDS = sorted(the_group().commands)
+
+
+def parse_as_command(line: str) -> None:
+    """Fail unless a shell line runs this program as its options really are."""
+    words = shlex.split(line)
+    while "=" in words[0] and "/" not in words[0].partition("=")[0]:
+        words.pop(0)
+    ends = [number for number, word in enumerate(words) if word in SHELL_ENDS]
+    program, *arguments = words[: ends[0]] if ends else words
+    assert Path(program).name == "hubspot-sync", line
+    assert arguments, line
+    if arguments[0] in ("--help", "--version"):
+        return
+    assert arguments[0] in COMMANDS, line
+    command = the_group().commands[arguments[0]]
+    command.make_context(arguments[0], arguments[1:])
+
+
+def console_lines(document: str) -> list[str]:
+    """Return what is typed in a document's ```console blocks."""
+    blocks = re.findall(r"^ *```console\n(.*?)^ *```$", document, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^ *\$ (.*)$", "\n".join(blocks), re.MULTILINE)
+
+
+def section(title: str) -> str:
+    """Return one section of the README, without its heading."""
+    found = re.search(
+        rf"^##+ {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL
+    )
+    assert found, f"the README has no section {title}"
+    return found[1]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of the tables in a text, headings and rules left out."""
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    rules = [number for number, row in enumerate(rows) if set("".join(row)) <= {"-"}]
+    not_wanted = {number - 1 for number in rules} | set(rules)
+    return [row for number, row in enumerate(rows) if number not in not_wanted]
+
+
+def settings_in_the_source() -> set[str]:
+    source = (PACKAGE / "settings.py").read_text(encoding="utf-8")
+    named = set(re.findall(r'read\.(?!property_name)\w+\(\s*"([A-Z_]+)"', source))
+    roles = re.findall(r'read\.property_name\(\s*"([A-Z_]+)"', source)
+    assert "HUBSPOT_CUSTOM_PROPERTY_{role}" in source
+    return named | {f"HUBSPOT_CUSTOM_PROPERTY_{role}" for role in roles}
+
+
+def settings_in_the_example() -> dict[str, str]:
+    """Return name and value of each setting, those that are commented out included."""
+    return dict(re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", ENV_EXAMPLE, re.MULTILINE))
+
+
+def settings_in_the_readme() -> dict[str, list[str]]:
+    """Return default and meaning of each setting."""
+    return {
+        name.strip("`"): [default.strip("`").replace("(empty)", ""), meaning]
+        for name, default, meaning in table_rows(section("Settings"))
+    }
+
+
+def words_of_the_program() -> str:
+    """Return every string of the program, one a line, with `…` for what is put in at run time."""
+    words: list[str] = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                words.append("".join(_part(value) for value in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words.append(node.value)
+    return "\n".join(words)
+
+
+def _part(value: ast.expr) -> str:
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    inner = value.value if isinstance(value, ast.FormattedValue) else None
+    return NAMES_IN_MESSAGES.get(inner.id, "…") if isinstance(inner, ast.Name) else "…"
+
+
+def error_classes() -> Iterator[type[errors.HubSpotSyncError]]:
+    for _, found in getmembers(errors, isclass):
+        if issubclass(found, errors.HubSpotSyncError):
+            yield found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_that_works(name: str) -> None:
+    command = the_group().commands[name]
+    assert isinstance(command, TyperCommand)
+    _, found, examples = (command.help or "").partition("Example")
+    lines = [line.strip() for line in examples.splitlines()[1:] if line.strip()]
+
+    assert found
+    assert any(f"hubspot-sync {name}" in line for line in lines)
+    for line in lines:
+        parse_as_command(line)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_each_of_its_options_stands_in_the_readme(name: str) -> None:
+    own = section("Commands").partition(f"### {name}\n")[2].partition("\n### ")[0]
+    common = section("Commands").partition("\n### ")[0]
+    options = {
+        option
+        for parameter in the_group().commands[name].params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+
+    assert own
+    assert any(f"hubspot-sync {name}" in line for line in console_lines(own))
+    assert options
+    assert [option for option in sorted(options) if option not in own + common] == []
+
+
+def test_the_readme_names_no_command_that_does_not_exist() -> None:
+    headings = re.findall(r"^### (.+)$", section("Commands"), re.MULTILINE)
+
+    assert sorted(headings) == COMMANDS
+
+
+def test_every_command_line_in_the_readme_is_one_that_the_program_takes() -> None:
+    lines = [line for line in console_lines(README) if "hubspot-sync" in line]
+
+    assert len(lines) > 10
+    for line in lines:
+        parse_as_command(line)
+
+
+def test_the_settings_are_the_same_in_the_program_the_example_and_the_readme() -> None:
+    names = settings_in_the_source()
+
+    assert len(names) > 10
+    assert set(settings_in_the_example()) == names
+    assert set(settings_in_the_readme()) == names
+
+
+def test_every_setting_in_the_example_has_a_comment_above_it() -> None:
+    lines = ENV_EXAMPLE.splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"(# )?[A-Z_]+=", line):
+            assert re.match(r"# [A-Za-z]+\b[^=]*$", lines[number - 1]), line
+
+
+def test_the_example_loads_without_a_fault_and_holds_the_defaults() -> None:
+    values = dotenv_values(stream=StringIO(ENV_EXAMPLE), interpolate=False)
+    variables = {name: value or "" for name, value in values.items()}
+
+    assert load_settings(variables) == replace(Settings(), api_key="pat-na1-xxxxxxxx")
+
+
+def test_what_is_commented_out_in_the_example_loads_too() -> None:
+    settings = load_settings(settings_in_the_example())
+
+    assert settings.database_url.startswith("postgresql+psycopg2://")
+
+
+def test_the_defaults_in_the_readme_are_the_programs() -> None:
+    told = {name: default for name, (default, _) in settings_in_the_readme().items()}
+    expected = settings_in_the_example() | {
+        "HUBSPOT_API_KEY": "",
+        "DATABASE_URL": DEFAULT_DATABASE_URL,
+    }
+
+    assert told == expected
+    assert load_settings(told) == Settings()
+
+
+def test_the_ranges_in_the_documents_are_the_programs() -> None:
+    source = (PACKAGE / "settings.py").read_text(encoding="utf-8")
+    numbers = re.findall(r'read\.number\("([A-Z_]+)", \w+, (\w+), (\w+)\)', source)
+    readme = settings_in_the_readme()
+
+    assert len(numbers) > 5
+    for name, least, most in numbers:
+        told = f"{int(least)} to {int(most)}"
+        comment = ENV_EXAMPLE.partition(f"\n{name}=")[0].rpartition("\n")[2]
+        assert told in readme[name][1], name
+        assert told in comment, name
+
+
+def test_the_custom_properties_in_the_readme_are_those_that_are_created() -> None:
+    told = [row[1:4] for row in table_rows(section("Commands")) if "CUSTOM_PROPERTY" in row[0]]
+
+    assert told == [
+        [f"`{each.name}`", f"{each.type} / {each.field_type}", each.label]
+        for each in custom_properties(PropertyNames())
+    ]
+
+
+def test_the_cron_line_is_a_schedule_and_a_command_that_works() -> None:
+    (line,) = (
+        line for line in CRONTAB_EXAMPLE.splitlines() if line and not re.match(r"#|[A-Z]+=", line)
+    )
+    *schedule, command = line.split(maxsplit=5)
+
+    assert schedule == ["*/5", "*", "*", "*", "*"]
+    assert "%" not in command, "cron would make a line feed of it"
+    assert "2>" not in command, "standard error is for cron's mail"
+    parse_as_command(command)
+    paths = [word for word in shlex.split(command) if "/" in word]
+    assert len(paths) == 3
+    assert all(Path(path).is_absolute() for path in paths)
+    assert line in README
+
+
+def test_cron_mails_to_somebody() -> None:
+    assert re.search(r"^MAILTO=\S+@\S+$", CRONTAB_EXAMPLE, re.MULTILINE)
+
+
+def test_the_exit_codes_in_the_readme_are_those_of_the_errors() -> None:
+    rows = table_rows(section("Exit codes"))
+    told = {name: row[0] for row in rows for name in re.findall(r"`(\w+)`", row[2])}
+    ending = {error.__name__: str(error.exit_code) for error in error_classes()}
+
+    assert [row[0] for row in rows] == ["0", "1", "2", "3", "129, 130, 143"]
+    assert {name: ending[name] for name in told} == told
+    assert {error.exit_code for error in error_classes()} == {int(code) for code in told.values()}
+    for error in error_classes():
+        if issubclass(error, errors.RunStopped | errors.WrongUsage) or "exit_code" in vars(error):
+            assert error.__name__ in told
+
+
+def test_the_exit_codes_in_the_readme_are_those_of_the_signals() -> None:
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    report = RunReport("sync-queue", "0", RunState.STOPPED)
+    codes = [str(replace(report, signal=number).exit_code) for number in numbers]
+
+    assert ", ".join(codes) == table_rows(section("Exit codes"))[-1][0]
+
+
+def test_the_states_in_the_readme_are_those_of_a_run() -> None:
+    rows = [row for row in table_rows(section("`--json`")) if len(row) == 3]
+    told = {row[0].strip("`"): row[1].partition(",")[0] for row in rows}
+
+    assert told == {
+        str(state): str(RunReport("sync-queue", "0", state).exit_code) for state in RunState
+    }
+
+
+def test_the_json_document_in_the_readme_has_the_programs_keys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = re.search(r"```json\n(.*?)```", section("`--json`"), re.DOTALL)
+    assert found
+    contact = ContactReport(UUID(int=0), "a@example.org", OutcomeName.UPDATED, 1, 4)
+    console.show_run(RunReport("sync-queue", "0", RunState.DONE, contacts=(contact,)), as_json=True)
+
+    assert shape_of(json.loads(found[1])) == shape_of(json.loads(capsys.readouterr().out))
+
+
+def shape_of(document: Mapping[str, Any]) -> list[object]:
+    contacts = [list(contact) for contact in document["contacts"]]
+    return [list(document), document["schema_version"], list(document["counts"]), contacts]
+
+
+def test_every_outcome_stands_in_the_readmes_status_table() -> None:
+    rows = [row for row in table_rows(section("The path of a contact")) if len(row) == 5]
+    told = {name for row in rows for name in row[4].split(", ")}
+
+    assert {str(name) for name in OutcomeName} <= told
+
+
+def test_the_runbook_looks_for_words_that_the_program_says() -> None:
+    words = words_of_the_program()
+    symptoms = [row[0] for row in table_rows(section("Runbook"))]
+    quotes = [quote for symptom in symptoms for quote in re.findall(r"`([^`]+)`", symptom)]
+
+    assert len(quotes) > 15
+    for quote in quotes:
+        for part in re.split(r"…|(?<=The run stopped: )", quote):
+            assert part.strip() in words, quote
+
+
+@pytest.mark.timeout(120)
+def test_the_demo_prints_what_the_readme_shows() -> None:
+    found = re.search(r"<!-- demo -->\n```text\n(.*?)```", README, re.DOTALL)
+    assert found
+    ended = subprocess.run(
+        [sys.executable, "-m", "hubspot_sync", "demo"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    real = iter(sentences(ended.stdout))
+
+    assert len(sentences(found[1])) > 10
+    for sentence in sentences(found[1]):
+        assert sentence in real, sentence
+    assert len(outcomes(found[1])) > 5
+    assert outcomes(found[1]) <= outcomes(ended.stdout)
+
+
+def sentences(output: str) -> list[str]:
+    """Return the lines outside tables, without what may differ from run to run."""
+    lines = [line for line in output.splitlines() if line and not line.startswith((" ", "…"))]
+    return [re.sub(r"^(\d+ contacts?: ).*\(run [0-9a-f]{8}\)", r"\1…", line) for line in lines]
+
+
+def outcomes(output: str) -> set[tuple[str, str]]:
+    """Return which contact had which outcome; which of two alike comes first may differ."""
+    rows = [line.split() for line in output.splitlines() if line.startswith(" ")]
+    names = set(map(str, OutcomeName))
+    return {(row[0].lower(), row[1]) for row in rows if len(row) > 1 and row[1] in names}
+
+
+def test_the_module_map_in_the_readme_is_complete() -> None:
+    named = set(re.findall(r"^\| `(hubspot_sync/[\w/]+\.py)` \|", README, re.MULTILINE))
+    there = {
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+    }
+
+    assert named == there
+
+
+def test_the_arrow_line_in_the_readme_is_the_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = (
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    )
+    names = [layer.replace("hubspot_sync.", "") for layer in layers if "__main__" not in layer]
+    arrows = " -> ".join(f"({name})" if "|" in name else name for name in names)
+
+    assert arrows in README
+
+
+def test_links_within_the_readme_lead_somewhere() -> None:
+    headings = re.findall(r"^##+ (.+)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+
+    for target in re.findall(r"\]\(([^)\s]+)\)", README):
+        assert target[1:] in anchors if target.startswith("#") else (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_promise_is_at_least_once(name: str) -> None:
+    words = re.sub(r"[\s*_-]+", " ", DOCUMENTS[name]).lower()
+
+    assert "exactly once" not in words
+
+
+@pytest.mark.timeout(120)
+def test_import_contracts_hold() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    ended = subprocess.run(
+        [str(lint), "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_importing_the_commands_imports_nothing_slow() -> None:
+    code = "import json, sys, hubspot_sync.cli; print(json.dumps(sorted(sys.modules)))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    imported = {name.partition(".")[0] for name in json.loads(ended.stdout)}
+
+    assert "typer" in imported
+    assert imported.isdisjoint({"sqlalchemy", "requests", "rich", "psycopg2", "dotenv"})
+
+
+def test_no_test_sleeps() -> None:
+    sleepers = [
+        f"{path.relative_to(ROOT)}: {ast.unparse(node)}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if _is_sleep(node)
+    ]
+
+    assert sleepers == []
+
+
+def _is_sleep(node: ast.AST) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "time" and any(name.name == "sleep" for name in node.names)
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep"
