@@ -18,7 +18,7 @@ from uuid import UUID
 import typer
 
 from hubspot_sync import __version__
-from hubspot_sync.errors import HubSpotSyncError, WrongUsage
+from hubspot_sync.errors import HubSpotSyncError, Refused, WrongUsage
 from hubspot_sync.rules.lifecycle import SyncStatus
 from hubspot_sync.settings import Settings, load_settings, read_environment
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hubspot_sync.clock import Pulse
     from hubspot_sync.hubspot.client import HubSpotClient
     from hubspot_sync.hubspot.pace import Pace
-    from hubspot_sync.report import RunReport
+    from hubspot_sync.report import PlannedContact, RunReport
     from hubspot_sync.rules.lifecycle import Row
     from hubspot_sync.run import Plan
     from hubspot_sync.store.contact_queue import ContactQueue
@@ -218,11 +218,13 @@ def sync_one(
     settings.require_api_key()
     engine = _engine(settings)
     if dry_run:
-        from hubspot_sync.hubspot.portal import plan_contact
-
-        row = _queue(settings, engine).read_one(key)
-        planned = plan_contact(_client(settings, _pulse()), key, row.contact.email)
-        console.show_plan([planned], None, command="sync-one", as_json=as_json)
+        queue = _queue(settings, engine)
+        row = queue.read_one(key)
+        held = queue.reason_to_hold(row, force=force)
+        if held:
+            raise Refused(f"Contact {key} would not be sent: {held.reason}.")
+        planned = _plan_contacts(settings, [row])
+        console.show_plan(planned, None, command="sync-one", as_json=as_json)
         return 0
     plan = _plan(settings, limit=1)
 
@@ -289,7 +291,8 @@ def reset(
     """Bring contacts back to never synced. HubSpot is not touched.
 
     Statuses, the error, the HubSpot id and our own retry values are erased, after a copy of them
-    was written to a file. Contacts that a live run holds are left alone.
+    was written to a file. Contacts that a live run holds are left alone; so are Skipped ones,
+    unless they are named or asked for by --status Skipped.
 
     \b
     Examples:
@@ -313,11 +316,12 @@ def reset(
     if not as_json and preview.total:
         console.show_reset(preview.rows, preview.total)
     if dry_run or not preview.total:
-        console.show_reset_end(0, preview.held, None, as_json=as_json)
+        would_reset = preview.total if dry_run else None
+        console.show_reset_end(0, preview.held, None, as_json=as_json, would_reset=would_reset)
         return int(bool(preview.held))
     if not yes:
         _confirm(f"Erase this from {preview.total} contacts?")
-    copy = ResetCopy(backup or Path(f"hubspot-reset-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl"))
+    copy = ResetCopy(backup or Path(f"hubspot-reset-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"))
     try:
         count, held = queue.reset(ids, status, keep_copy=copy.keep)
     finally:
@@ -418,20 +422,22 @@ def emulator(
     from hubspot_sync.hubspot.emulator import Emulator
 
     ending = Ending()
-    try:
-        local = Emulator(
-            port=port,
-            search_lag=search_lag,
-            burst_limit=burst_limit,
-            daily_limit=daily_limit,
-            search_limit=5,
-            latency=latency,
-        )
-    except OSError as error:
-        raise WrongUsage(f"--port {port} cannot be used: {error.strerror}.") from error
-    with ending.listen(), local:
+    local = Emulator(
+        port=port,
+        search_lag=search_lag,
+        burst_limit=burst_limit,
+        daily_limit=daily_limit,
+        search_limit=5,
+        latency=latency,
+    )
+    with ending.listen():
+        try:
+            local.start()
+        except OSError as error:
+            raise WrongUsage(f"--port {port} cannot be used: {error.strerror}.") from error
         console.show_emulator(local.url, local.token, as_json=as_json)
         ending.sleep(None)
+        local.stop()
     return 128 + (ending.signal or 0)
 
 
@@ -538,19 +544,29 @@ def _run(
         )
         ended = start(sync)
     console.show_run(ended, as_json=as_json)
+    if plan.limit == settings.batch_size and ended.command == "sync-queue" and not as_json:
+        console.show_wait(ended.due_remaining, settings.batch_size, settings.interval)
     return ended.exit_code
 
 
 def _plan_queue(settings: Settings, most: int, *, as_json: bool) -> int:
     from hubspot_sync import console
-    from hubspot_sync.hubspot.portal import plan_contact
 
     queue = _queue(settings, _engine(settings))
-    rows: list[Row] = queue.peek_due(most)
-    client = _client(settings, _pulse())
-    plans = [plan_contact(client, row.contact.id, row.contact.email) for row in rows]
+    plans = _plan_contacts(settings, queue.peek_due(most))
     console.show_plan(plans, queue.count_due(), command="sync-queue", as_json=as_json)
     return 0
+
+
+def _plan_contacts(settings: Settings, rows: "list[Row]") -> "list[PlannedContact]":
+    """Find out what a run would do with contacts, after the look that it would begin with."""
+    from hubspot_sync.hubspot.portal import look_at_portal, plan_contact
+
+    if not rows:
+        return []
+    client = _client(settings, _pulse())
+    look_at_portal(client, settings.property_names, settings.portal_id)
+    return [plan_contact(client, row.contact) for row in rows]
 
 
 def _confirm(question: str) -> None:

@@ -4,6 +4,7 @@ Tables and JSON go to standard output, everything that wants attention to standa
 cron can send the one to a log and mail the other.
 """
 
+import io
 import itertools
 import json
 import logging
@@ -12,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,16 @@ def warn(sentence: str) -> None:
     make_console(stderr=True).print(Text(visible(sentence), style="yellow"), soft_wrap=True)
 
 
+def show_wait(due: int | None, batch_size: int, interval: timedelta) -> None:
+    """Say how long the rest of the queue will take at cron's pace, where that is long."""
+    if due and due > batch_size:
+        minutes = -(-due // batch_size) * (interval // timedelta(minutes=1))
+        say(
+            f"At {batch_size} contacts every {interval // timedelta(minutes=1)} minutes the rest "
+            f"takes about {minutes} minutes; sync-queue --drain takes it now."
+        )
+
+
 def visible(text: str) -> str:
     """Take out what a terminal would obey instead of show; contacts are scraped from anywhere."""
     return _NOT_SHOWN.sub("�", text.replace("\n", " ").replace("\t", " "))
@@ -108,9 +119,17 @@ def show_run(report: RunReport, *, as_json: bool) -> None:
     elif report.state is RunState.STOPPED:
         warn(f"The run stopped: {report.reason}")
     elif report.failures:
-        warn(
-            f"{_contacts(report.failures)} failed; the table says why and when each is tried again."
-        )
+        warn(_failures(report))
+
+
+def _failures(report: RunReport) -> str:
+    again = report.counts.get(OutcomeName.FAILED, 0)
+    ended = report.counts.get(OutcomeName.EXHAUSTED, 0)
+    told = [
+        f"{again} failed and will be tried again" if again else "",
+        f"{ended} stay in Error until marked again" if ended else "",
+    ]
+    return f"{'; '.join(each for each in told if each)}. The table says why."
 
 
 def _contact_table(report: RunReport) -> Table:
@@ -119,7 +138,7 @@ def _contact_table(report: RunReport) -> Table:
     table.add_column("Outcome", no_wrap=True)
     table.add_column("HubSpot id", no_wrap=True)
     table.add_column("Try", no_wrap=True)
-    table.add_column("Next", no_wrap=True)
+    table.add_column("Next UTC", no_wrap=True)
     table.add_column("Message", overflow="fold")
     for contact in report.contacts[:MOST_ROWS]:
         table.add_row(
@@ -128,9 +147,16 @@ def _contact_table(report: RunReport) -> Table:
             Text(contact.hubspot_contact_id or ""),
             Text(f"{contact.attempt}/{contact.attempts}"),
             Text(_clock(contact.next_retry_at)),
-            Text(visible(contact.error or _sharing(contact))),
+            Text(visible(_message(contact, report))),
         )
     return table
+
+
+def _message(contact: ContactReport, report: RunReport) -> str:
+    if contact.outcome is OutcomeName.STOPPED and report.state is RunState.STOPPED:
+        # The reason is the run's, and stands below the table.
+        return ""
+    return contact.error or _sharing(contact)
 
 
 def _sharing(contact: ContactReport) -> str:
@@ -150,7 +176,7 @@ def _summary(report: RunReport) -> str:
     hidden = max(0, sum(report.counts.values()) - min(len(report.contacts), MOST_ROWS))
     parts = [
         f"{_contacts(report.claimed)}: {', '.join(told)}",
-        f"{report.requests} requests in {report.seconds:.1f} s",
+        f"{_count(report.requests, 'request')} in {report.seconds:.1f} s",
     ]
     if report.due_remaining:
         parts.append(f"{report.due_remaining} more due")
@@ -196,8 +222,11 @@ def show_plan(
                 Text(visible(plan.message or "")),
             )
         make_console().print(table)
+    failing = sum(plan.action == "fail" for plan in plans)
     of_all = "" if due is None else f" of {due} due"
-    say(f"{_contacts(len(plans))}{of_all} would be sent. A dry run: nothing was written.")
+    would_fail = f", {failing} would fail" if failing else ""
+    sent = _contacts(len(plans) - failing)
+    say(f"{sent}{of_all} would be sent{would_fail}. A dry run: nothing was written.")
 
 
 def show_properties(reports: Sequence[PropertyReport], *, as_json: bool) -> None:
@@ -257,8 +286,15 @@ def show_reset(rows: Sequence[Row], total: int) -> None:
     )
 
 
-def show_reset_end(count: int, held: Sequence[Row], copy: Path | None, *, as_json: bool) -> None:
-    """Show what a reset did, and what it left."""
+def show_reset_end(
+    count: int,
+    held: Sequence[Row],
+    copy: Path | None,
+    *,
+    as_json: bool,
+    would_reset: int | None = None,
+) -> None:
+    """Show what a reset did, or in a dry run would do, and what it left."""
     for row in held:
         warn(f"Contact {row.contact.id} was left as it is: a live run holds it.")
     if as_json:
@@ -267,6 +303,7 @@ def show_reset_end(count: int, held: Sequence[Row], copy: Path | None, *, as_jso
                 "schema_version": SCHEMA_VERSION,
                 "command": "reset",
                 "reset": count,
+                "would_reset": would_reset,
                 "left": [str(row.contact.id) for row in held],
                 "copy": str(copy) if copy else None,
             }
@@ -337,6 +374,10 @@ def progress() -> Iterator[Callable[[ContactReport], None]]:
 
 def start_logging(*, verbose: bool) -> None:
     """Send the log to standard error: what wants attention, or with `verbose` everything."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Under a locale without the letter, a table must not end a run that is done.
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if verbose else logging.WARNING,
@@ -345,6 +386,7 @@ def start_logging(*, verbose: bool) -> None:
     )
     # They speak of addresses with a contact's email in them.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
+    logging.getLogger("filelock").setLevel(logging.WARNING)
 
 
 def log_fault(fault: Exception) -> None:
@@ -363,4 +405,8 @@ def _clock(moment: datetime | None) -> str:
 
 
 def _contacts(count: int) -> str:
-    return f"{count} contact" if count == 1 else f"{count} contacts"
+    return _count(count, "contact")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

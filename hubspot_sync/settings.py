@@ -29,6 +29,7 @@ _API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 _MAPPED_BY_HUBSPOT = ("email", "firstname", "lastname", "phone")
+_LEASE_SETTINGS = {"HUBSPOT_SYNC_LEASE_MINUTES", "HUBSPOT_TIMEOUT_SECONDS"}
 _DIALECTS = {
     # psycopg2 is named, or SQLAlchemy might look for another driver; hosting services hand out
     # both of the first two forms.
@@ -145,16 +146,17 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
             sync_date=read.property_name("SYNC_DATE", "scrapersky_sync_date"),
         ),
     )
-    faults = read.faults or _faults_between(settings)
+    faults = read.faults + _faults_between(settings, read.faulty)
     if faults:
         raise SettingsError(faults)
     return settings
 
 
-def _faults_between(settings: Settings) -> list[str]:
+def _faults_between(settings: Settings, faulty: set[str]) -> list[str]:
+    """Return the faults of values that are good alone, but not together."""
     faults = []
     needed = LEASE_TIMEOUTS * settings.request_timeout + LEASE_SLACK
-    if settings.lease < needed:
+    if settings.lease < needed and not faulty & _LEASE_SETTINGS:
         faults.append(
             f"HUBSPOT_SYNC_LEASE_MINUTES is {settings.lease // timedelta(minutes=1)}: with "
             f"HUBSPOT_TIMEOUT_SECONDS {settings.request_timeout.total_seconds():.0f} it must be "
@@ -176,6 +178,7 @@ class _Reader:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self.faults: list[str] = []
+        self.faulty: set[str] = set()
 
     def text(
         self, name: str, default: str, check: Callable[[str], str | None], may_hold: str
@@ -184,9 +187,17 @@ class _Reader:
         raw = self._variables.get(name, "").strip() or default
         value = check(raw)
         if value is None:
-            self.faults.append(f"{name} is {raw!r}; it must be {may_hold}.")
+            self.faults.append(f"{name} is {self._shown(raw)}; it must be {may_hold}.")
+            self.faulty.add(name)
             return default
         return value
+
+    def _shown(self, raw: str) -> str:
+        """Return a value as a message may show it: a secret in the wrong line stays one."""
+        token = self._variables.get("HUBSPOT_API_KEY", "").strip()
+        if raw.startswith("pat-") or (token and token in raw):
+            return "a token"
+        return repr(raw.rpartition("@")[2] if "@" in raw else raw)
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         def check(raw: str) -> str | None:
@@ -218,7 +229,8 @@ class _Reader:
         # SQLite without a path is a database in memory, which forgets the contacts at once.
         if not found or dialect is None or not rest.strip("/") or ":memory:" in rest:
             # Its value is not shown: it holds a password.
-            held = f"begins with {scheme[:20]!r}" if found else "is not an address"
+            is_scheme = found and re.fullmatch(r"[a-z][a-z0-9+.-]{0,30}", scheme)
+            held = f"begins with {scheme!r}" if is_scheme else "is not an address"
             self.faults.append(
                 f"{name} {held}; it must be a PostgreSQL address (postgresql://user:password@host:"
                 "5432/database) or a file (sqlite:///contacts.db)."
@@ -247,6 +259,8 @@ def _api_version(raw: str) -> str | None:
 
 
 def _base_url(raw: str) -> str | None:
+    if re.search(r"[\s@?#\\]", raw):
+        return None
     try:
         parts = urlsplit(raw)
         host = parts.hostname or ""
@@ -254,5 +268,5 @@ def _base_url(raw: str) -> str | None:
     except ValueError:
         return None
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
-    is_plain = not (parts.path.strip("/") or parts.query or parts.fragment or parts.username)
+    is_plain = not parts.path.strip("/")
     return raw.rstrip("/") if host and is_safe and is_plain else None

@@ -1,5 +1,6 @@
 """A run from outside: start the workers, wait for them, and say what became of it."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from hubspot_sync.report import ContactReport, RunReport, new_run_id
 from hubspot_sync.run import Plan, Run
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import BATCH, Worker
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from hubspot_sync.hubspot.client import HubSpotClient
@@ -45,6 +48,7 @@ class Sync:
 
     def run_queue(self) -> RunReport:
         """Deliver what is due, within the limits of the plan."""
+        log.info("run %s begins", self._run_id)
         limit = self._run.plan.limit
         batches = self._run.plan.workers if limit is None else -(-limit // BATCH)
         count = min(self._run.plan.workers, batches)

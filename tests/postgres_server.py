@@ -22,7 +22,17 @@ def postgres_server(folder: Path, version: str = "18") -> Iterator[str]:
         # The server refuses to be run by root, so it is run by nobody.
         for path in (folder, *folder.rglob("*")):
             os.chown(path, user, user)
-    made: list[str | Path] = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+    made: list[str | Path] = [
+        "-D",
+        data,
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--no-sync",
+    ]
     _run([binaries / "initdb", *made], user)
     options = (
         f"-k {folder} -c listen_addresses='' -c fsync=off -c synchronous_commit=off "

@@ -129,7 +129,9 @@ class BatchLane:
                 continue
             for group in part:
                 record = records.get(group.contact.hubspot_contact_id or "")
-                if record and any(is_same_contact(record, each, names) for each in group.members):
+                if record and group.email in record.emails:
+                    self._updates.append((record.id, group, group.without_email))
+                elif record and any(is_same_contact(record, each, names) for each in group.members):
                     # The contact has a new address, so this once the address is sent.
                     self._updates.append((record.id, group, group.properties))
                 else:

@@ -42,6 +42,13 @@ class CarefulLane:
         """
         upsert = _Upsert(self._client, contact, properties)
         try:
+            return self._outcome(upsert)
+        except Interrupted as end:
+            # A write whose answer is lost may have been carried out: the contact was sent.
+            return Stopped(f"{end} before HubSpot confirmed it") if upsert.wrote else Released()
+
+    def _outcome(self, upsert: "_Upsert") -> Outcome:
+        try:
             return upsert.run()
         except ContactRejected as refusal:
             return Failed(str(refusal), refusal.signature, for_ever=refusal.for_ever)
@@ -54,9 +61,6 @@ class CarefulLane:
             if trouble.rate_limited:
                 return Stopped(f"{trouble}: the portal's rate limit is taken up by other programs")
             return Failed(f"{trouble}, though it answers for others", UNAVAILABLE)
-        except Interrupted as end:
-            # A write whose answer is lost may have been carried out: the contact was sent.
-            return Stopped(f"{end} before HubSpot confirmed it") if upsert.wrote else Released()
 
     def require_hubspot(self, trouble: Unavailable) -> None:
         """Find out by one small read whether it is HubSpot that is down, or what was sent.
@@ -68,8 +72,11 @@ class CarefulLane:
             self._client.probe()
         except Unavailable as still:
             raise HubSpotDown(_down(trouble, still)) from trouble
-        except Interrupted:
-            return
+        except (ContactRejected, NotFound, Conflict) as refusal:
+            raise HubSpotDown(
+                f"HubSpot gives no usable answer: {trouble}; to a small read: {refusal}. The "
+                "contacts are safe in the queue."
+            ) from trouble
 
 
 def _down(trouble: Unavailable, still: Unavailable) -> str:
@@ -117,6 +124,8 @@ class _Upsert:
         if stored_id:
             names = self._client.names
             record = self._client.read_by_id(stored_id, (names.domain_id, names.page_id))
+            if record is not None and self._email in record.emails:
+                return record.id, self._without_email
             if record is not None and is_same_contact(record, self._contact, names):
                 # The contact has a new address, so this once the address is sent.
                 return record.id, self._properties

@@ -265,7 +265,7 @@ class HubSpotClient:
         Raises:
             Conflict: it exists.
         """
-        self.transport.request(
+        body = self.transport.request(
             "POST",
             self._paths.properties,
             {
@@ -277,6 +277,8 @@ class HubSpotClient:
             },
             repeatable=False,
         )
+        if _to_definition(body).name != wanted.name:
+            raise _not_promised("the property")
 
     def _read(
         self, key: str, properties: Collection[str], params: Mapping[str, str]

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.rules.pace import (
@@ -30,8 +30,15 @@ class Pace:
         self._searches.spacing = SEARCH_SPACING_SECONDS
         self._sent: deque[float] = deque()
 
-    def wait_for_turn(self, *, is_search: bool) -> None:
-        """Wait until a request may go out, or shorter once the run is to end."""
+    def wait_for_turn(
+        self, *, is_search: bool, require: Callable[[float], None] | None = None
+    ) -> None:
+        """Wait until a request may go out, or shorter once the run is to end.
+
+        Args:
+            is_search: searches have a limit of their own.
+            require: raises where so many seconds cannot be waited.
+        """
         with self._lock:
             now = self._pulse.monotonic()
             turns = self._searches if is_search else self._requests
@@ -39,6 +46,8 @@ class Pace:
             if not is_search:
                 self._sent.append(turn)
         if turn > now:
+            if require is not None:
+                require(turn - now)
             self._pulse.sleep(turn - now)
 
     def learn(self, headers: Mapping[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import UUID
 
 from hubspot_sync.errors import (
     Conflict,
@@ -14,7 +13,9 @@ from hubspot_sync.errors import (
 )
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.report import PlannedContact, PropertyReport, PropertyState
+from hubspot_sync.rules.identity import is_same_contact
 from hubspot_sync.rules.mapping import (
+    Contact,
     CustomProperty,
     PropertyDefinition,
     PropertyMap,
@@ -64,8 +65,8 @@ def _explained() -> Iterator[None]:
         ) from trouble
     except (ContactRejected, Conflict, NotFound) as refusal:
         raise HubSpotDown(
-            f"HubSpot refuses a look at the portal: {refusal}. Check HUBSPOT_API_BASE_URL and "
-            "HUBSPOT_API_VERSION; the contacts are safe in the queue."
+            f"HubSpot refuses a request about the portal: {refusal}. Check HUBSPOT_API_BASE_URL, "
+            "HUBSPOT_API_VERSION and the property settings; the contacts are safe in the queue."
         ) from refusal
 
 
@@ -87,20 +88,25 @@ def _look_up_mapping(client: HubSpotClient, names: PropertyNames) -> PropertyMap
     return property_map(names, found)
 
 
-def plan_contact(client: HubSpotClient, contact_id: UUID, email: str | None) -> PlannedContact:
+def plan_contact(client: HubSpotClient, contact: Contact) -> PlannedContact:
     """Find out, by reading alone, what a run would do with a contact.
 
     Raises:
         HubSpotDown: HubSpot does not answer.
     """
-    fault = email_fault(email)
-    if fault or email is None:
-        return PlannedContact(contact_id, email, "fail", message=fault)
+    fault = email_fault(contact.email)
+    if fault or contact.email is None:
+        return PlannedContact(contact.id, contact.email, "fail", message=fault)
     with _explained():
-        found = client.read_by_email(normalise_email(email))
+        found = client.read_by_email(normalise_email(contact.email))
+        if found is None and contact.hubspot_contact_id:
+            names = client.names
+            ours = (names.domain_id, names.page_id)
+            stored = client.read_by_id(contact.hubspot_contact_id, ours)
+            found = stored if stored and is_same_contact(stored, contact, names) else None
     if found is None:
-        return PlannedContact(contact_id, email, "create")
-    return PlannedContact(contact_id, email, "update", hubspot_contact_id=found.id)
+        return PlannedContact(contact.id, contact.email, "create")
+    return PlannedContact(contact.id, contact.email, "update", hubspot_contact_id=found.id)
 
 
 def create_properties(

@@ -113,6 +113,8 @@ class Transport:
                     if trouble.rate_limited:
                         self._pace.hold(trouble.wait_seconds or 0.0, is_search=_is_search(path))
                     if failed_tries == tries or (trouble.outcome_unknown and not repeatable):
+                        # An earlier try may have been carried out, whatever the last one says.
+                        trouble.outcome_unknown = may_be_done
                         raise
                     self.wait(trouble.wait_seconds, failed_tries)
         except Interrupted as end:
@@ -140,7 +142,10 @@ class Transport:
     def _exchange(
         self, method: str, path: str, body: object, params: Mapping[str, str] | None
     ) -> Answer:
-        self._pace.wait_for_turn(is_search=_is_search(path))
+        self._pace.wait_for_turn(
+            is_search=_is_search(path),
+            require=lambda seconds: self._require_time(seconds + self._timeout_seconds),
+        )
         self._require_time(self._timeout_seconds)
         self.request_count += 1
         deadline = _Deadline(self._timeout_seconds, self._adapter)
@@ -157,7 +162,7 @@ class Transport:
                     stream=True,
                 ) as response,
             ):
-                content = _read_all(response)
+                content = _read_all(response, self._adapter)
         except requests.ConnectTimeout as error:
             raise Unavailable("HubSpot could not be reached in time") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -171,7 +176,7 @@ class Transport:
         if deadline.is_over:
             words = f"HubSpot did not answer within {self._timeout_seconds:g} seconds"
             return Unavailable(words, outcome_unknown=True)
-        if _never_connected(error):
+        if _never_connected(error) and not self._adapter.is_connected:
             return Unavailable(f"HubSpot could not be reached ({type(error).__name__})")
         words = f"the connection to HubSpot broke ({type(error).__name__})"
         return Unavailable(words, outcome_unknown=True)
@@ -202,6 +207,7 @@ class _Deadline:
         self._timer.daemon = True
 
     def __enter__(self) -> "_Deadline":
+        self._adapter.is_over = False
         start_deaf(self._timer)
         return self
 
@@ -218,6 +224,8 @@ class _DeadlineAdapter(HTTPAdapter):
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
+        self.is_over = False
+        self.is_connected = False
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -231,32 +239,50 @@ class _DeadlineAdapter(HTTPAdapter):
 
     def shut_down(self) -> None:
         """Make the exchange under way fail at once."""
+        self.is_over = True
         if self._socket is not None:
             try:
                 self._socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 log.debug("the connection was closed already")
 
+    def let_go(self) -> None:
+        """Close our duplicate, which would keep a connection open that the pool has closed."""
+        self._keep(None)
+
     def close(self) -> None:
         super().close()
-        self._keep(None)
+        self.let_go()
 
     def _keep(self, duplicate: socket.socket | None) -> None:
         if self._socket is not None:
             self._socket.close()
         self._socket = duplicate
+        if duplicate is not None and self.is_over:
+            # The time was over before there was a socket to shut down.
+            self.shut_down()
 
     def _watch(self, manager: Any) -> None:
         adapter = self
 
         # A duplicate is kept, since TLS takes the first socket over when its handshake begins.
         class WatchedHTTP(urllib3.connection.HTTPConnection):
+            def connect(self) -> None:
+                adapter.is_connected = False
+                super().connect()
+                adapter.is_connected = True
+
             def _new_conn(self) -> socket.socket:
                 connected = super()._new_conn()
                 adapter._keep(connected.dup())
                 return connected
 
         class WatchedHTTPS(urllib3.connection.HTTPSConnection):
+            def connect(self) -> None:
+                adapter.is_connected = False
+                super().connect()
+                adapter.is_connected = True
+
             def _new_conn(self) -> socket.socket:
                 connected = super()._new_conn()
                 adapter._keep(connected.dup())
@@ -271,11 +297,12 @@ class _DeadlineAdapter(HTTPAdapter):
         manager.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
 
 
-def _read_all(response: requests.Response) -> bytes:
+def _read_all(response: requests.Response, adapter: _DeadlineAdapter) -> bytes:
     content = bytearray()
     for chunk in response.iter_content(65_536):
         content += chunk
         if len(content) > LONGEST_ANSWER_BYTES:
+            adapter.let_go()
             raise Unavailable("HubSpot's answer does not end", outcome_unknown=True)
     return bytes(content)
 
@@ -283,7 +310,7 @@ def _read_all(response: requests.Response) -> bytes:
 def _parse(content: bytes) -> object:
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

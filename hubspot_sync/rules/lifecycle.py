@@ -275,7 +275,9 @@ def _written_by(
 
 def error_text(message: str) -> str:
     """Fit a message into the error column: one line, no control characters, 500 at most."""
-    text = _NOT_PRINTABLE.sub(" ", message).strip()
+    # Half an emoji, which JSON can carry, can be written to no database.
+    whole = message.encode("utf-8", "replace").decode()
+    text = _NOT_PRINTABLE.sub(" ", whole).strip()
     return text if len(text) <= MAX_ERROR_LENGTH else text[: MAX_ERROR_LENGTH - 1] + "…"
 
 
@@ -357,7 +359,7 @@ def _failed(
     claim: Claim, outcome: Failed, row: Row, policy: RetryPolicy, now: datetime
 ) -> Settlement:
     error = error_text(outcome.message)
-    if outcome.for_ever or claim.is_out_of_attempts or claim.retry_count >= policy.max_retries:
+    if outcome.for_ever or claim.retry_count >= policy.max_retries:
         changes = _statuses("Error", "Error") | {
             "hubspot_processing_error": error,
             "last_failed_crm": CRM,
@@ -397,4 +399,7 @@ def _released(claim: Claim) -> Settlement:
         "hubspot_processing_error": before.error,
         "updated_at": before.updated_at,
     }
+    if before.own_retry_count != claim.retry_count:
+        # It had been asked for anew, and the claim began its count again.
+        changes["retry_count"] = before.retry_count
     return Settlement(claim, OutcomeName.RELEASED, changes)

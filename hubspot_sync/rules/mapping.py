@@ -14,7 +14,8 @@ MAX_EMAIL_LENGTH = 254
 """The longest address that mail itself can carry (RFC 5321)."""
 
 _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# What Python takes for white space (\x0b, \x0c, \x1c to \x1f, \x85) separates words, so it stays.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 
 PROPERTY_GROUP = "contactinformation"
 

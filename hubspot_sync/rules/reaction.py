@@ -31,6 +31,9 @@ _LOCKED_SECONDS = 2.0
 _SECONDLY_SECONDS = 1.0
 _ROLLING_SECONDS = 10.0
 
+# HubSpot's own words; an address may well begin with gdpr@.
+_BLOCKED_FOR_EVER = re.compile(r"\bgdpr[ _-]?(blacklist|block)", re.IGNORECASE)
+
 _EXISTING_ID = re.compile(r"Existing ID: ?(\d+)")
 _PROBLEMS_IN_MESSAGE = "Property values were not valid: "
 
@@ -156,7 +159,7 @@ def _rejection(
     return ContactRejected(
         f"HubSpot refused the contact: {words}",
         signature=signature,
-        for_ever="gdpr" in words.lower(),
+        for_ever=bool(_BLOCKED_FOR_EVER.search(words)),
         correlation_id=_text(body.get("correlationId")) or None,
     )
 
@@ -223,12 +226,15 @@ def _missing_scopes(body: Mapping[str, object], words: str) -> str:
         mend = "Give the private app or service key these scopes: " + ", ".join(scopes)
     else:
         mend = f"Check the scopes and the portal of the private app or service key ({words})"
-    return f"HubSpot does not let the token do this (403). {mend}. The contacts are safe."
+    return (
+        f"HubSpot does not let the token do this (403). {mend}. The contacts are safe in the queue."
+    )
 
 
 def _existing_id(body: Mapping[str, object]) -> str | None:
     for existing_id in _list(_mapping(body.get("context")).get("existingId")):
-        return str(existing_id)
+        if str(existing_id).isdecimal():
+            return str(existing_id)
     found = _EXISTING_ID.search(_text(body.get("message")))
     return found.group(1) if found else None
 
@@ -244,7 +250,7 @@ def _problems_in_message(message: str) -> Iterator[Problem]:
         return
     try:
         entries, _ = json.JSONDecoder().raw_decode(listed)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     for entry in _mappings(entries):
         yield Problem(

@@ -11,6 +11,7 @@ LONGEST_WAIT_SECONDS = 60.0
 """A longer wait than this is not waited out within a run: the run stops and cron comes again."""
 
 _LONGEST_BACKOFF_SECONDS = 8.0
+_LONGEST_RETRY_AFTER_SECONDS = 366 * 86_400.0  # more would overflow a date
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), _LONGEST_RETRY_AFTER_SECONDS)
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

@@ -48,7 +48,8 @@ class Tally:
     def refused(self, signature: Signature) -> "Tally":
         """Count a contact that HubSpot refused."""
         if signature.code in _ALWAYS_ITS_OWN:
-            return Tally(alike=None, in_a_row=self.in_a_row)
+            # It says nothing about the others, neither for them nor against them.
+            return self
         is_alike = self.alike is not None and self.last in (None, signature)
         return Tally(
             alike=(self.alike or 0) + 1 if is_alike else None,

@@ -23,6 +23,7 @@ from sqlalchemy import (
     column,
     func,
     inspect,
+    not_,
     or_,
     select,
     update,
@@ -154,11 +155,9 @@ class ContactQueue:
                     raise NotThere(f"There is no contact {contact_id} in the table '{TABLE}'.")
                 return Held("another program holds its row; try again in a moment")
             row, now = _to_row(found), found["now"]
-            if row.sync_status == SyncStatus.SKIPPED and not force:
-                return Held("its decision is Skipped; use --force to send it all the same")
-            if self._is_held(row, now):
-                ends = row.updated_at + self._lease
-                return Held(f"a live run holds it until {ends:%H:%M:%S} UTC at the latest")
+            held = self._reason_to_hold(row, now, force=force)
+            if held:
+                return held
             return self._write_claims(connection, [(row, now)])[0]
 
     def settle(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
@@ -207,6 +206,12 @@ class ContactQueue:
             if found is None:
                 raise NotThere(f"There is no contact {contact_id} in the table '{TABLE}'.")
             return _to_row(found)
+
+    def reason_to_hold(self, row: Row, *, force: bool) -> Held | None:
+        """Return why `claim_one` would not claim a contact, if it would not."""
+        with transaction(self._engine, read_only=True) as connection:
+            now: datetime = connection.execute(select(_now)).scalar_one()
+        return self._reason_to_hold(row, now, force=force)
 
     def look_at_reset(
         self, contact_ids: Sequence[UUID], status: SyncStatus | None, *, rows_wanted: int
@@ -295,6 +300,14 @@ class ContactQueue:
         found = connection.execute(rows_to_claim(limit, self._lease, lock=lock))
         rows = [(_to_row(row), row["now"]) for row in found.mappings()]
         return sorted(rows, key=lambda entry: (entry[0].updated_at, entry[0].contact.id))
+
+    def _reason_to_hold(self, row: Row, now: datetime, *, force: bool) -> Held | None:
+        if row.sync_status == SyncStatus.SKIPPED and not force:
+            return Held("its decision is Skipped; use --force to send it all the same")
+        if self._is_held(row, now):
+            ends = row.updated_at + self._lease
+            return Held(f"a live run holds it until {ends:%H:%M:%S} UTC at the latest")
+        return None
 
     def _is_held(self, row: Row, now: datetime) -> bool:
         return _is_processing(row) and now - row.updated_at < self._lease
@@ -419,13 +432,16 @@ def _took_part(contact_ids: Sequence[UUID], status: SyncStatus | None) -> Column
         return _c.id.in_(contact_ids)
     if status is not None:
         return _c.hubspot_sync_status == status
-    return or_(
+    took_part = or_(
         and_(_c.hubspot_sync_status.is_not(None), _c.hubspot_sync_status != SyncStatus.NEW),
         _c.hubspot_processing_status.is_not(None),
         _c.hubspot_processing_error.is_not(None),
         _c.hubspot_contact_id.is_not(None),
         and_(_c.retry_count > 0, or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM)),
     )
+    # Skipped is a person's decision never to send; it is nothing that a sync wrote.
+    is_skipped = _c.hubspot_sync_status == SyncStatus.SKIPPED
+    return and_(took_part, or_(_c.hubspot_sync_status.is_(None), not_(is_skipped)))
 
 
 def _write_groups(connection: Connection, writes: Iterable[tuple[UUID, Changes]]) -> None:

@@ -35,7 +35,7 @@ def test_sync_queue_shows_a_row_a_contact_and_counts(table: Contacts, program: P
     assert "1/4" in ada
     assert any("no-at-sign" in line and "failed" in line for line in lines)
     assert "2 contacts: 1 created, 1 failed" in ended.out
-    assert "1 contact failed" in ended.err
+    assert "1 failed and will be tried again" in ended.err
 
 
 def test_sync_queue_json_is_one_document(table: Contacts, program: Program) -> None:
@@ -351,6 +351,99 @@ def test_env_file_is_read_and_the_environment_wins(tmp_path: Path, hubspot: Emul
     missing = program.run("init-db", "--env-file", "none")
     assert missing.code == 2
     assert "none" in missing.err
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_dry_run_begins_with_the_look_at_the_portal(
+    table: Contacts, program: Program, hubspot: Emulator
+) -> None:
+    key = table.add()
+    assert program.run("sync-queue", "--dry-run", HUBSPOT_PORTAL_ID="1").code == 3
+    hubspot.archive_property("scrapersky_page_id")
+    for command in (["sync-queue"], ["sync-one", str(key)]):
+        ended = program.run(*command, "--dry-run")
+        assert ended.code == 3
+        assert "create-properties" in ended.err
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_sync_one_dry_run_refuses_what_sync_one_refuses(table: Contacts, program: Program) -> None:
+    key = table.add(hubspot_sync_status="Skipped", hubspot_processing_status=None)
+    assert program.run("sync-one", str(key), "--dry-run").code == 1
+    assert program.run("sync-one", str(key), "--dry-run", "--force").code == 0
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_reset_all_leaves_the_skipped(table: Contacts, program: Program) -> None:
+    skipped = table.add(hubspot_sync_status="Skipped", hubspot_processing_status=None)
+    table.add(hubspot_sync_status="Error", hubspot_processing_status="Error")
+    looked = program.run("reset", "--all", "--dry-run", "--json").document
+    assert (looked["reset"], looked["would_reset"]) == (0, 1)
+    assert program.run("reset", "--all", "--yes").code == 0
+    assert table.state(skipped) == ("Skipped", None)
+    program.run("reset", "--status", "Skipped", "--yes")
+    assert table.state(skipped) == (table.never_synced, None)
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_sync_queue_drains_and_reports_every_outcome(table: Contacts, program: Program) -> None:
+    keys = {str(table.add(f"c{number}@example.com")) for number in range(230)}
+    ended = program.run(
+        "sync-queue", "--drain", "--workers", "3", "--report", "out.jsonl", "--json"
+    )
+    assert ended.code == 0
+    assert ended.document["counts"]["created"] == 230
+    assert (ended.document["contacts"], ended.document["due_remaining"]) == ([], 0)
+    lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert {line["id"] for line in lines} == keys
+    assert {line["run_id"] for line in lines} == {ended.document["run_id"]}
+    assert Path("out.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_drain_and_limit_exclude_each_other(table: Contacts, program: Program) -> None:
+    assert program.run("sync-queue", "--drain", "--limit", "5").code == 2
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_report_that_cannot_be_written_exits_2(table: Contacts, program: Program) -> None:
+    key = table.add()
+    ended = program.run("sync-queue", "--report", "none/out.jsonl")
+    assert ended.code == 2
+    assert "--report" in ended.err
+    assert table.state(key) == ("Selected", "Queued")
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_contacts_with_one_email_are_told_to_share_a_delivery(
+    table: Contacts, program: Program
+) -> None:
+    first, second = table.add("Same@example.com"), table.add("same@example.com")
+    ended = program.run("sync-queue", COLUMNS="200")
+    assert f"one delivery with {str(first)[:8]}" in ended.out
+    assert f"one delivery with {str(second)[:8]}" in ended.out
+    assert table.row(first)["hubspot_contact_id"] == table.row(second)["hubspot_contact_id"]
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_sync_queue_says_how_long_the_rest_takes(table: Contacts, program: Program) -> None:
+    for number in range(31):
+        table.add(f"c{number}@example.com")
+    assert "takes about 15 minutes" in program.run("sync-queue").out
+
+
+def test_emulator_on_a_taken_port_exits_2(hubspot: Emulator) -> None:
+    ended = Program().run("emulator", "--port", hubspot.url.rpartition(":")[2])
+    assert ended.code == 2
+    assert "--port" in ended.err
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_output_without_the_letters_still_ends_well(table: Contacts, program: Program) -> None:
+    table.add("lukasz@exámple.com")
+    ended = program.run_process("sync-queue", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert ended.code == 0, ended.err
+    assert "1 created" in ended.out
 
 
 @pytest.mark.parametrize("shape", ["sqlite"])

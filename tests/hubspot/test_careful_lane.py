@@ -765,3 +765,60 @@ def test_lease_that_ends_after_a_lost_update_stops_the_contact(
     client.transport.hold_lease_until(waits.clock + 5.5)
     assert isinstance(deliver(lane), Stopped)
     assert sent(hubspot, "POST", "contacts") == 0
+
+
+@pytest.mark.parametrize("later", [{"status": 423}, {"status": 429}])
+def test_update_that_was_written_before_a_lock_or_limit_is_confirmed_by_reading(
+    lane: CarefulLane, hubspot: Emulator, later: Faults
+) -> None:
+    known = hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**UPDATE, after_write=True, status=502)
+    hubspot.fault(**UPDATE, times=2, **later)
+    assert deliver(lane) == Delivered(known, created=False)
+
+
+def test_signal_before_the_probe_costs_no_attempt(
+    lane: CarefulLane, client: HubSpotClient, hubspot: Emulator, pulse: Pulse
+) -> None:
+    hubspot.fault(**SEARCH, status=502, times=3)
+    end_after_answer(client, pulse, 3)
+    assert deliver(lane) == Released()
+
+
+def test_signal_before_the_probe_stops_a_contact_that_was_sent(
+    lane: CarefulLane, client: HubSpotClient, hubspot: Emulator, pulse: Pulse
+) -> None:
+    # Answers: the search, three lost updates, the record that does not show them.
+    hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**UPDATE, status=502, times=3)
+    end_after_answer(client, pulse, 5)
+    assert isinstance(deliver(lane), Stopped)
+
+
+def test_stored_contact_that_has_the_email_as_secondary_keeps_its_primary(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    stored = hubspot.add_contact({"email": "first@example.com", **OURS}, additional_emails=[EMAIL])
+    assert deliver(lane, a_contact(hubspot_contact_id=stored)) == Delivered(stored, created=False)
+    assert held(hubspot)["email"] == "first@example.com"
+
+
+@pytest.mark.parametrize(("step", "status"), [(SEARCH, 404), (SEARCH, 409), (CREATE, 404)])
+def test_refusal_that_no_step_expects_fails_the_contact_in_hubspots_words(
+    lane: CarefulLane, hubspot: Emulator, step: Faults, status: int
+) -> None:
+    hubspot.fault(**step, status=status, body={"message": "odd words"}, times=None)
+    outcome = deliver(lane)
+    assert isinstance(outcome, Failed)
+    assert "odd words" in outcome.message
+    assert outcome.signature is not None
+
+
+@pytest.mark.parametrize("status", [400, 404, 409])
+def test_probe_that_is_refused_means_that_hubspot_is_down(
+    lane: CarefulLane, hubspot: Emulator, status: int
+) -> None:
+    hubspot.fault(**SEARCH, status=502, times=3)
+    hubspot.fault(**PROBE, status=status, body={"message": "odd words"}, times=None)
+    with pytest.raises(HubSpotDown, match="odd words"):
+        deliver(lane)

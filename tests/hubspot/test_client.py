@@ -545,3 +545,14 @@ def test_client_knows_the_names_of_the_custom_properties(transport: Transport) -
     names = PropertyNames(domain_id="domain", page_id="page", sync_date="synced")
     assert HubSpotClient(transport, names=names).names == names
     assert HubSpotClient(transport).names == PropertyNames()
+
+
+@pytest.mark.parametrize("text", ["{}", '{"name": null}', '{"name": "another"}'])
+def test_create_property_without_confirmation_is_no_answer(
+    transport: Transport, requests_mock: Mocker, text: str
+) -> None:
+    requests_mock.post("https://api.hubapi.com/crm/v3/properties/contacts", text=text)
+    wanted = CustomProperty("page_id", "scrapersky_page_id", "string", "text", "Page")
+    with pytest.raises(Unavailable) as caught:
+        HubSpotClient(transport).create_property(wanted)
+    assert caught.value.outcome_unknown

@@ -3,6 +3,7 @@
 import gc
 import logging
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+import trustme
 import urllib3
 from requests_mock import ANY, Mocker
 
@@ -30,6 +32,7 @@ from hubspot_sync.errors import (
     Unavailable,
 )
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.transport import Transport
 from tests.conftest import NOW, TOKEN, Waits
 
@@ -934,3 +937,90 @@ def test_log_names_the_correlation_id(
     hubspot.fault(status=200, body={}, headers={"X-HubSpot-Correlation-Id": "c0ffee"})
     connect(hubspot.url).request("GET", PATH)
     assert "HTTP 200, correlation id c0ffee" in caplog.text
+
+
+@pytest.mark.timeout(8)
+def test_deadline_that_ends_while_connecting_cuts_the_answer_too(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = socket.getaddrinfo
+    never = threading.Event()
+
+    def resolve_slowly(*given: Any, **options: Any) -> Any:
+        never.wait(2 * SHORT)
+        return resolve(*given, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_slowly)
+    transport = connect(serve(dribbling(HEADERS_ONLY, b" ")).url, SHORT)
+    with pytest.raises(Unavailable):
+        transport.request("GET", PATH, tries=1)
+
+
+def test_tls_that_breaks_after_the_write_is_not_repeated_for_a_create(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def behave(connection: socket.socket, _closing: threading.Event) -> None:
+        with connection.dup() as raw, context.wrap_socket(connection, server_side=True) as tls:
+            read_request(tls)
+            raw.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+            raw.recv(1)
+
+    peer = serve(behave)
+    with pytest.raises(Unavailable) as caught:
+        connect(peer.url.replace("http:", "https:")).request("POST", PATH, {}, repeatable=False)
+    assert caught.value.outcome_unknown
+    assert peer.connections == 1
+
+
+@pytest.mark.parametrize("value", ["999999999999", "9" * 400])
+def test_retry_after_of_ages_stops_the_run(
+    transport: Transport, requests_mock: Mocker, value: str
+) -> None:
+    requests_mock.get(URL, status_code=429, json=TEN_SECONDLY, headers={"Retry-After": value})
+    with pytest.raises(QuotaSpent):
+        transport.request("GET", PATH)
+
+
+def test_answer_nested_too_deeply_is_no_answer(transport: Transport, requests_mock: Mocker) -> None:
+    requests_mock.get(URL, text="[" * 100_000)
+    with pytest.raises(Unavailable):
+        transport.request("GET", PATH)
+
+
+def test_answer_that_does_not_end_is_cut_off(serve: Serve, connect: Connect) -> None:
+    cut = threading.Event()
+
+    def flood(connection: socket.socket, _closing: threading.Event) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        try:
+            while True:
+                connection.sendall(b" " * 1_048_576)
+        except OSError:
+            cut.set()
+
+    transport = connect(serve(flood).url)
+    with pytest.raises(Unavailable):
+        transport.request("POST", PATH, {}, repeatable=False)
+    assert cut.wait(2)
+
+
+def test_lease_lets_no_turn_be_waited_for_after_which_no_request_could_start(
+    pulse: Pulse, requests_mock: Mocker, waits: Waits
+) -> None:
+    # Another worker of the run has met a 429 with Retry-After: 60.
+    pace = Pace(pulse)
+    pace.hold(60.0, is_search=False)
+    transport = Transport(BASE_URL, TOKEN, timeout_seconds=5, pulse=pulse, pace=pace)
+    requests_mock.get(URL, json={})
+    transport.hold_lease_until(waits.clock + 20.0)
+    with pytest.raises(Interrupted):
+        transport.request("GET", PATH)
+    assert waits.asked == []
+    transport.close()

@@ -71,8 +71,9 @@ def test_invalid_email_on_any_property_is_the_contacts_own() -> None:
     assert _verdict(*[Signature("INVALID_EMAIL")] * 10) is Verdict.CONTACTS
 
 
-def test_invalid_email_settles_what_was_withheld() -> None:
-    assert _verdict(*[RULE] * 9, EMAIL) is Verdict.CONTACTS
+def test_invalid_email_neither_counts_nor_breaks_the_count() -> None:
+    assert _verdict(*[RULE] * 9, EMAIL) is Verdict.OPEN
+    assert _verdict(EMAIL, *[RULE] * 5, EMAIL, *[RULE] * 5) is Verdict.EVERYONES
 
 
 def test_ten_unavailable_from_the_start_are_everyones() -> None:
