@@ -1,0 +1,163 @@
+"""A drain with several workers: one account, one stop, and nothing left in Processing."""
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event
+
+from hubspot_sync.clock import Pulse
+from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.pace import Pace
+from hubspot_sync.hubspot.transport import Transport
+from hubspot_sync.report import RunReport
+from hubspot_sync.rules.lifecycle import Delivered, Failed, OutcomeName
+from hubspot_sync.rules.mapping import PropertyNames
+from hubspot_sync.run import Plan
+from hubspot_sync.store.contact_queue import ContactQueue
+from hubspot_sync.sync import Sync
+from tests.conftest import LEASE, POLICY, TOKEN
+from tests.tables import Contacts
+
+Drain = Callable[..., RunReport]
+
+
+@pytest.fixture
+def drain(queue: ContactQueue, hubspot: Emulator) -> Drain:
+    """A run whose workers have connections of their own, on real clocks."""
+
+    def run(workers: int = 4, limit: int | None = None, pulse: Pulse | None = None) -> RunReport:
+        pulse = pulse or Pulse()
+        pace = Pace(pulse)
+
+        def open_client() -> HubSpotClient:
+            return HubSpotClient(
+                Transport(hubspot.url, TOKEN, timeout_seconds=20, pulse=pulse, pace=pace)
+            )
+
+        plan = Plan(PropertyNames(), LEASE, POLICY.max_retries + 1, limit=limit, workers=workers)
+        return Sync(queue, open_client, plan, pulse=pulse).run_queue()
+
+    return run
+
+
+def fill(table: Contacts, count: int) -> None:
+    for number in range(count):
+        table.add(f"c{number}@example.com")
+
+
+def states(table: Contacts) -> set[tuple[str, str]]:
+    return {(row["hubspot_sync_status"], row["hubspot_processing_status"]) for row in table.rows()}
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_drain_delivers_all_that_is_due(table: Contacts, drain: Drain, hubspot: Emulator) -> None:
+    fill(table, 730)
+    report = drain()
+    assert (report.state, report.counts) == ("done", {"created": 730})
+    assert states(table) == {("Complete", "Complete")}
+    assert len(hubspot.contacts()) == 730
+    assert report.requests == hubspot.request_count <= 2 * 8 + 1
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_drain_with_several_workers_keeps_to_its_limit(table: Contacts, drain: Drain) -> None:
+    fill(table, 450)
+    report = drain(limit=350)
+    assert (report.claimed, report.due_remaining) == (350, 100)
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_drain_stopped_by_a_401_stops_every_worker(
+    table: Contacts, drain: Drain, hubspot: Emulator
+) -> None:
+    fill(table, 700)
+    hubspot.fault(path="/batch/create", status=401, times=None)
+    report = drain()
+    assert (report.state, report.exit_code) == ("stopped", 3)
+    assert states(table) <= {("Queued", "Error"), ("Selected", "Queued")}
+    assert {row["retry_count"] for row in table.rows()} == {0}
+    assert report.claimed <= 400
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_drain_stopped_by_a_signal_settles_what_is_known(
+    table: Contacts, drain: Drain, hubspot: Emulator
+) -> None:
+    fill(table, 700)
+    pulse, release = Pulse(), threading.Event()
+    fault = hubspot.fault(path="/batch/create", after_write=True, release=release)
+    reports: list[RunReport] = []
+    thread = threading.Thread(target=lambda: reports.append(drain(pulse=pulse)))
+    thread.start()
+    assert fault.reached.wait(20)
+    pulse.ending.take(signal.SIGTERM)
+    release.set()
+    thread.join(20)
+    (report,) = reports
+    assert report.exit_code == 143
+    assert report.counts[OutcomeName.CREATED] >= 100
+    assert states(table) <= {("Complete", "Complete"), ("Selected", "Queued")}
+    complete = [row for row in table.rows() if row["hubspot_sync_status"] == "Complete"]
+    assert len(complete) == len(hubspot.contacts()) == report.counts[OutcomeName.CREATED]
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_two_workers_with_one_new_email_end_with_one_contact(
+    table: Contacts, drain: Drain, hubspot: Emulator
+) -> None:
+    first = table.add("Same@example.com", age=timedelta(minutes=9))
+    second = table.add("same@example.com", age=timedelta(minutes=8))
+    release = threading.Event()
+    # The first has looked it up, and does not get to creating it before the second has.
+    fault = hubspot.fault(path="/batch/create", release=release)
+    thread = threading.Thread(target=lambda: drain(workers=1, limit=1))
+    thread.start()
+    assert fault.reached.wait(20)
+    drain(workers=1, limit=1)
+    release.set()
+    thread.join(20)
+    (held,) = hubspot.contacts()
+    for key in (first, second):
+        assert table.state(key) == ("Complete", "Complete")
+        assert table.row(key)["hubspot_contact_id"] == held["id"]
+
+
+def test_drain_claims_nothing_more_when_its_time_is_over(
+    table: Contacts, queue: ContactQueue, hubspot: Emulator, client: HubSpotClient, pulse: Pulse
+) -> None:
+    fill(table, 250)
+    plan = Plan(
+        PropertyNames(), LEASE, POLICY.max_retries + 1, longest=timedelta(minutes=1), workers=1
+    )
+
+    def take_long(_: object) -> None:
+        pulse.sleep(0.61)
+
+    run = Sync(queue, lambda: client, plan, pulse=pulse, on_settled=take_long)
+    report = run.run_queue()
+    assert (report.state, report.claimed, report.due_remaining) == ("done", 100, 150)
+
+
+def test_settling_a_batch_is_one_statement_a_kind_of_outcome(
+    table: Contacts, queue: ContactQueue
+) -> None:
+    fill(table, 90)
+    claims = queue.claim(100)
+    ends = [
+        (claim, Delivered(str(number), created=True) if number % 3 else Failed(f"no {number}"))
+        for number, claim in enumerate(claims)
+    ]
+    updates: list[str] = []
+
+    @event.listens_for(table.engine, "before_cursor_execute")
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "UPDATE contacts" in statement:
+            updates.append(statement)
+
+    queue.settle(ends)
+    assert len(updates) == 2
+    assert {row["hubspot_processing_status"] for row in table.rows()} == {"Complete", "Error"}
