@@ -113,6 +113,12 @@ class Run:
             self.stop_reason = self.stop_reason or str(stop)
         self.pulse.ending.ask()
 
+    @property
+    def verdict(self) -> Verdict:
+        """Whose fault the refusals seem that are withheld now."""
+        with self._lock:
+            return self._tally.verdict
+
     def accepted(self) -> None:
         """Count a delivery that HubSpot accepted."""
         with self._lock:

@@ -209,12 +209,13 @@ class Worker:
     def _conclude(self, ends: "Ends") -> None:
         """Settle contacts, except where a refusal may yet turn out to be everyone's."""
         certain: list[Delivery] = []
-        verdict = Verdict.CONTACTS
+        verdict = self._run.verdict
         for group, outcome in sorted(ends, key=lambda end: not isinstance(end[1], Delivered)):
             deliveries = self._deliveries(group, outcome)
             signature = _signature_of(outcome)
             if isinstance(outcome, Delivered):
                 self._run.accepted()
+                verdict = self._run.verdict
                 certain += self._withheld
                 self._withheld = []
             if signature is None:
@@ -226,7 +227,7 @@ class Worker:
             certain += self._withheld
             self._withheld = []
         self._settle(certain)
-        if verdict is Verdict.EVERYONES:
+        if verdict is Verdict.EVERYONES and self._withheld:
             raise EveryoneRefused(_everyone(self._withheld[-1][1]))
 
     def _deliveries(self, group: Group, outcome: Outcome) -> list[Delivery]:

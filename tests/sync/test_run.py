@@ -467,3 +467,20 @@ def test_sync_one_refuses_what_a_live_run_holds(
     queue.claim(1)
     with pytest.raises(Refused, match="live run"):
         runs.one(key)
+
+
+def test_refusals_stay_open_while_nothing_else_is_certain(
+    table: Contacts, runs: Runs, hubspot: Emulator
+) -> None:
+    """An answer that settles nobody must not make those pay whose refusal is still open."""
+    for number, email in enumerate(add_ten(table)):
+        if number < 2:
+            hubspot.add_contact({"email": email})
+    hubspot.contact_quota = 2
+    empty = {"status": "COMPLETE", "results": []}
+    hubspot.fault(path="/batch/update", status=200, body=empty, times=None)
+    hubspot.fault(method="PATCH", path="/contacts/", status=401, times=None)
+    report = runs.queue(10)
+    assert report.state is RunState.STOPPED
+    assert outcomes(report) == {"stopped": 9, "released": 1}
+    assert retry_counts(table) == {0}
