@@ -518,7 +518,7 @@ def _run(
     from hubspot_sync import console
     from hubspot_sync.hubspot.pace import Pace
     from hubspot_sync.outcome_file import OutcomeFile
-    from hubspot_sync.report import ContactReport, new_run_id
+    from hubspot_sync.report import ContactReport, RunState, new_run_id
     from hubspot_sync.sync import Sync
 
     pulse, run_id = _pulse(), new_run_id()
@@ -544,7 +544,8 @@ def _run(
         )
         ended = start(sync)
     console.show_run(ended, as_json=as_json)
-    if plan.limit == settings.batch_size and ended.command == "sync-queue" and not as_json:
+    is_tick = ended.command == "sync-queue" and plan.limit == settings.batch_size
+    if is_tick and not as_json and ended.state is not RunState.STOPPED:
         console.show_wait(ended.due_remaining, settings.batch_size, settings.interval)
     return ended.exit_code
 

@@ -266,7 +266,7 @@ class _DeadlineAdapter(HTTPAdapter):
         adapter = self
 
         # A duplicate is kept, since TLS takes the first socket over when its handshake begins.
-        class WatchedHTTP(urllib3.connection.HTTPConnection):
+        class Watched(urllib3.connection.HTTPConnection):
             def connect(self) -> None:
                 adapter.is_connected = False
                 super().connect()
@@ -277,19 +277,11 @@ class _DeadlineAdapter(HTTPAdapter):
                 adapter._keep(connected.dup())
                 return connected
 
-        class WatchedHTTPS(urllib3.connection.HTTPSConnection):
-            def connect(self) -> None:
-                adapter.is_connected = False
-                super().connect()
-                adapter.is_connected = True
-
-            def _new_conn(self) -> socket.socket:
-                connected = super()._new_conn()
-                adapter._keep(connected.dup())
-                return connected
+        class WatchedHTTPS(Watched, urllib3.connection.HTTPSConnection):
+            pass
 
         class HTTPPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = WatchedHTTP
+            ConnectionCls = Watched
 
         class HTTPSPool(urllib3.HTTPSConnectionPool):
             ConnectionCls = WatchedHTTPS

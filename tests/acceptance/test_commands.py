@@ -429,6 +429,9 @@ def test_contacts_with_one_email_are_told_to_share_a_delivery(
 def test_sync_queue_says_how_long_the_rest_takes(table: Contacts, program: Program) -> None:
     for number in range(31):
         table.add(f"c{number}@example.com")
+    # A stopped run is no time to speak of the pace, nor to advise a drain.
+    stopped = program.run("sync-queue", HUBSPOT_API_KEY="pat-na1-wrong")
+    assert (stopped.code, "--drain" in stopped.out) == (3, False)
     assert "takes about 15 minutes" in program.run("sync-queue").out
 
 
