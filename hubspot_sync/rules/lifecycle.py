@@ -83,6 +83,16 @@ class Row:
         )
 
     @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody wants it sent any more, once the worker that marked it is dead."""
+        if self.processing_status == ProcessingStatus.PROCESSING:
+            return self.sync_status not in TAKEOVER_DECISIONS
+        return (
+            self.sync_status == SyncStatus.PROCESSING
+            and self.processing_status != ProcessingStatus.QUEUED
+        )
+
+    @property
     def own_retry_count(self) -> int:
         """The retries that HubSpot has cost this contact; another CRM's count is not ours."""
         return self.retry_count if self.retry_columns_are_ours else 0
@@ -249,7 +259,7 @@ def settle(
     if isinstance(outcome, Delivered):
         kept["hubspot_contact_id"] = outcome.hubspot_contact_id
     if not _is_still_claimed(row):
-        changes = _leave_to_them(row) | kept
+        changes = leave_to_them(row) | kept
         return replace(_left_alone(claim, outcome), changes=changes)
     if row.contact.sent_values != claim.contact.sent_values and not isinstance(outcome, Released):
         changes = _statuses("Queued", "Queued") | kept
@@ -279,6 +289,16 @@ def error_text(message: str) -> str:
     whole = message.encode("utf-8", "replace").decode()
     text = _NOT_PRINTABLE.sub(" ", whole).strip()
     return text if len(text) <= MAX_ERROR_LENGTH else text[: MAX_ERROR_LENGTH - 1] + "…"
+
+
+def leave_to_them(row: Row) -> dict[str, object]:
+    """Take our own marks off a row whose decision was withdrawn or made anew meanwhile."""
+    if row.processing_status == ProcessingStatus.PROCESSING:
+        return {"hubspot_processing_status": None}
+    if row.sync_status == SyncStatus.PROCESSING:
+        # They changed the system's state alone; the decision, which is still our mark, follows it.
+        return {"hubspot_sync_status": row.processing_status or SyncStatus.NEW}
+    return {}
 
 
 def reset_changes(row: Row, never_synced: str | None) -> Changes:
@@ -316,16 +336,6 @@ def _is_still_claimed(row: Row) -> bool:
         row.processing_status == ProcessingStatus.PROCESSING
         and row.sync_status == SyncStatus.PROCESSING
     )
-
-
-def _leave_to_them(row: Row) -> dict[str, object]:
-    """Take our own marks off a row whose decision was withdrawn or made anew meanwhile."""
-    if row.processing_status == ProcessingStatus.PROCESSING:
-        return {"hubspot_processing_status": None}
-    if row.sync_status == SyncStatus.PROCESSING:
-        # They changed the system's state alone; the decision, which is still our mark, follows it.
-        return {"hubspot_sync_status": row.processing_status or SyncStatus.NEW}
-    return {}
 
 
 def _statuses(sync_status: str | None, processing_status: str | None) -> dict[str, object]:

@@ -34,7 +34,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.lifecycle import (
     CRM,
-    TAKEOVER_DECISIONS,
     Changes,
     Claim,
     Outcome,
@@ -43,6 +42,7 @@ from hubspot_sync.rules.lifecycle import (
     Settlement,
     SyncStatus,
     claim_row,
+    leave_to_them,
     reset_changes,
     settle,
 )
@@ -129,8 +129,8 @@ class ContactQueue:
         while True:
             with transaction(self._engine) as connection:
                 rows = self._rows_to_claim(connection, limit, lock=True)
-                abandoned = [row for row, _ in rows if _is_abandoned(row)]
-                due = [(row, now) for row, now in rows if not _is_abandoned(row)]
+                abandoned = [row for row, _ in rows if row.is_abandoned]
+                due = [(row, now) for row, now in rows if not row.is_abandoned]
                 takeovers = [(row, now) for row, now in due if _is_processing(row)]
                 self._free(connection, abandoned)
                 claims = self._write_claims(connection, takeovers[:1] or due[:limit])
@@ -193,7 +193,7 @@ class ContactQueue:
         """Return what `claim` would take, without taking it."""
         with transaction(self._engine, read_only=True) as connection:
             found = self._rows_to_claim(connection, limit, lock=False)
-            return [row for row, _ in found if not _is_abandoned(row)][:limit]
+            return [row for row, _ in found if not row.is_abandoned][:limit]
 
     def read_one(self, contact_id: UUID) -> Row:
         """Return one contact as it is.
@@ -313,14 +313,11 @@ class ContactQueue:
         return _is_processing(row) and now - row.updated_at < self._lease
 
     def _free(self, connection: Connection, rows: Sequence[Row]) -> None:
-        if not rows:
-            return
-        ids = [row.contact.id for row in rows]
-        connection.execute(
-            update(contacts).where(_c.id.in_(ids)).values(hubspot_processing_status=None)
-        )
-        for contact_id in ids:
-            log.warning("contact %s: freed; its worker died and nobody wants it sent", contact_id)
+        _write_groups(connection, [(row.contact.id, leave_to_them(row)) for row in rows])
+        for row in rows:
+            log.warning(
+                "contact %s: freed; its worker died and nobody wants it sent", row.contact.id
+            )
 
     def _write_claims(
         self, connection: Connection, rows: Sequence[tuple[Row, datetime]]
@@ -417,10 +414,6 @@ def _as_text(value: object) -> str | None:
 
 def _is_processing(row: Row) -> bool:
     return row.processing_status == ProcessingStatus.PROCESSING
-
-
-def _is_abandoned(row: Row) -> bool:
-    return _is_processing(row) and row.sync_status not in TAKEOVER_DECISIONS
 
 
 def _rows_by_id(found: Any) -> dict[UUID, LockedRow]:

@@ -61,6 +61,17 @@ _HAS_RETRY_TIME = and_(
     _c.next_retry_at.is_not(None), or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM)
 )
 _IS_PROCESSING = _c.hubspot_processing_status == ProcessingStatus.PROCESSING
+# One of a claim's two marks: both, or what is left of them where a person took one away.
+_IS_MARKED = or_(
+    _IS_PROCESSING,
+    and_(
+        _c.hubspot_sync_status == SyncStatus.PROCESSING,
+        or_(
+            _c.hubspot_processing_status.is_(None),
+            _c.hubspot_processing_status != ProcessingStatus.QUEUED,
+        ),
+    ),
+)
 
 READY = and_(_IS_WANTED, _HAS_NO_RETRY_TIME)
 TIMED = and_(_IS_WANTED, _HAS_RETRY_TIME)
@@ -68,7 +79,7 @@ TIMED = and_(_IS_WANTED, _HAS_RETRY_TIME)
 INDEXES = (
     ("hubspot_sync_ready", (_c.updated_at, _c.id), READY),
     ("hubspot_sync_timed", (_c.next_retry_at, _c.id), TIMED),
-    ("hubspot_sync_processing", (_c.updated_at, _c.id), _IS_PROCESSING),
+    ("hubspot_sync_processing", (_c.updated_at, _c.id), _IS_MARKED),
 )
 """Name, columns and condition of each index that `init-db --indexes` makes."""
 
@@ -76,6 +87,7 @@ INDEXES = (
 def is_due(lease: timedelta) -> ColumnElement[bool]:
     """Return the condition that a contact is due."""
     is_takeover = and_(
+        _IS_PROCESSING,
         is_left_behind(lease),
         or_(*(_c.hubspot_sync_status == decision for decision in TAKEOVER_DECISIONS)),
     )
@@ -84,7 +96,7 @@ def is_due(lease: timedelta) -> ColumnElement[bool]:
 
 def is_left_behind(lease: timedelta) -> ColumnElement[bool]:
     """Return the condition that a worker died holding the contact: its lease is over."""
-    return and_(_IS_PROCESSING, _c.updated_at <= DatabaseTimeBefore(lease.total_seconds()))
+    return and_(_IS_MARKED, _c.updated_at <= DatabaseTimeBefore(lease.total_seconds()))
 
 
 def rows_to_claim(limit: int, lease: timedelta, *, lock: bool) -> CompoundSelect[Any]:

@@ -151,6 +151,21 @@ def test_left_behind_and_no_longer_wanted_is_freed(
     assert table.row(key) == before | {"hubspot_processing_status": None}
 
 
+@pytest.mark.parametrize(
+    ("state", "decision"), [(None, "New"), ("Complete", "Complete"), ("Error", "Error")]
+)
+def test_decision_left_behind_without_its_state_follows_it(
+    table: Contacts, queue: ContactQueue, state: str | None, decision: str
+) -> None:
+    key = table.add(hubspot_sync_status="Processing", hubspot_processing_status=state, age=OVER)
+    live = table.add(hubspot_sync_status="Processing", hubspot_processing_status=state)
+    before = table.row(key)
+    assert queue.count_due() == 0
+    assert claimed_ids(queue) == []
+    assert table.row(key) == before | {"hubspot_sync_status": decision}
+    assert table.state(live) == ("Processing", state)
+
+
 def test_claim_moves_nothing_else(table: Contacts, queue: ContactQueue) -> None:
     key = table.add(hubspot_processing_error="old", hubspot_contact_id="77", retry_count=2)
     before = table.row(key)
