@@ -154,12 +154,17 @@ class BatchLane:
             except Unavailable as trouble:
                 if not trouble.outcome_unknown:
                     raise
-                seen = self._what_was_created(part)
-                if seen.confirmed or seen.refused:
-                    return seen
-                if failed_tries == tries:
+                try:
+                    seen = self._what_was_created(part)
+                    if seen.confirmed or seen.refused:
+                        return seen
+                    if failed_tries == tries:
+                        raise
+                    self.client.transport.wait(trouble.wait_seconds, failed_tries)
+                except (Interrupted, Unavailable) as end:
+                    # What the create did is still not known, whatever kept us from looking.
+                    end.outcome_unknown = True
                     raise
-                self.client.transport.wait(trouble.wait_seconds, failed_tries)
         raise AssertionError("the last try returns or raises")
 
     def _what_was_created(self, part: Sequence[Group]) -> Account:

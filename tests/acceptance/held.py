@@ -1,0 +1,262 @@
+"""The program held at one point: by the emulator's answer, or between its own statements.
+
+Run as a module it is the program itself, with listeners on its database work. At the point that
+HELD_AT names it asks the emulator for /held, and goes on when it is answered; so a test that holds
+that request has the process exactly there. The product knows nothing of it.
+"""
+
+import http.client
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, event, text
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+    from hubspot_sync.hubspot.emulator import Emulator, Fault
+    from tests.acceptance.program import Program
+    from tests.tables import Contacts
+
+ROOT = Path(__file__).parents[2]
+
+CLAIM_WRITTEN = "claim written"
+SETTLE_WRITTEN = "settle written"
+"""UPDATE executed, COMMIT not yet."""
+SETTLE_COMMITTED = "settle committed"
+"""COMMIT executed, and no statement after it."""
+
+HELD = "^/held$"
+"""The path of a fault that holds a run which stands at its point."""
+
+Row = dict[str, Any]
+
+
+def start(program: "Program", at: str, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+    """Start a command as a process of its own that will stand still at a point."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.acceptance.held", *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HELD_AT": at,
+            **program.environment,
+            **more,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def hold(hubspot: "Emulator", **matching: Any) -> Iterator["Fault"]:
+    """Hold the next request that matches, and let it go at the end, whatever happens."""
+    release = threading.Event()
+    try:
+        yield hubspot.fault(release=release, **matching)
+    finally:
+        release.set()
+
+
+def kill_at(process: "subprocess.Popen[str]", *points: "Fault") -> None:
+    """Kill a run as soon as it stands at all of the points."""
+    with process:
+        reached = all(point.reached.wait(20) for point in points)
+        process.kill()
+        _, said = process.communicate(timeout=20)
+    assert reached, f"the run ended before it came there: {said}"
+
+
+def wait_until_let_go(table: "Contacts") -> None:
+    """Wait until the database has noticed the death: locks gone, transactions rolled back."""
+    if table.shape == "sqlite":
+        # The kernel took the locks away with the process.
+        return
+    from hubspot_sync.store.run_places import _NAMESPACE
+
+    with table.engine.begin() as connection:
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_NAMESPACE}, 0)"))
+        connection.execute(text("SELECT 1 FROM contacts FOR UPDATE"))
+
+
+def add_many(
+    table: "Contacts",
+    emails: list[str],
+    *,
+    oldest: timedelta,
+    ids: Sequence[UUID] = (),
+) -> None:
+    """Insert contacts in one transaction, each a second younger than the one before."""
+    keys = ids or [uuid4() for _ in emails]
+    with table.engine.begin() as connection:
+        for number, (key, email) in enumerate(zip(keys, emails, strict=True)):
+            ago = table._ago(oldest - timedelta(seconds=number))
+            connection.execute(
+                text(
+                    "INSERT INTO contacts (id, domain_id, page_id, email, hubspot_sync_status, "
+                    "hubspot_processing_status, updated_at) "
+                    f"VALUES (:id, :domain_id, :page_id, :email, 'Selected', 'Queued', {ago})"
+                ),
+                {
+                    "id": str(key),
+                    "domain_id": str(uuid4()),
+                    "page_id": str(uuid4()),
+                    "email": email,
+                },
+            )
+
+
+def add_mix(table: "Contacts", hubspot: "Emulator", *, abandoned: bool = False) -> list[UUID]:
+    """Add contacts of every kind, the longest waiting first, and what HubSpot has of them.
+
+    Unknown to HubSpot, known with old values, a retry of ours, two that share an email.
+
+    Args:
+        table: where to.
+        hubspot: what knows some of them.
+        abandoned: all of them are held by a worker that is dead.
+    """
+    retry: Row = {
+        "hubspot_sync_status": "Queued",
+        "hubspot_processing_status": "Error",
+        "hubspot_processing_error": "HubSpot was cross",
+        "retry_count": 1,
+        "last_failed_crm": "hubspot",
+    }
+    kinds: list[Row] = [
+        {"email": "new@example.com", "name": "Ada New"},
+        {"email": "known@example.com", "name": "Bob Known"},
+        {"email": "Retry@Example.com", "name": "Cy Retry"} | retry,
+        {"email": "twice@example.com", "name": "Di First"},
+        {"email": "Twice@example.com", "name": "Di Second"},
+        {"email": "old@example.com", "phone_number": "+44 2"},
+    ]
+    if abandoned:
+        for kind in kinds:
+            kind["hubspot_sync_status"] = kind["hubspot_processing_status"] = "Processing"
+            kind["hubspot_processing_error"] = None
+    keys = [
+        table.add(age=timedelta(minutes=39 - number), **kind) for number, kind in enumerate(kinds)
+    ]
+    table.move(keys[2], "next_retry_at", timedelta(minutes=3))
+    table.move(keys[2], "last_retry_at", timedelta(minutes=13))
+    for email in ("known@example.com", "old@example.com"):
+        hubspot.add_contact({"email": email, "firstname": "Before", "lastname": "Before"})
+    return keys
+
+
+def states(rows: list[Row]) -> set[tuple[str, str]]:
+    """Return the pairs of statuses that rows have."""
+    return {(row["hubspot_sync_status"], row["hubspot_processing_status"]) for row in rows}
+
+
+def email_of(row: Row) -> str:
+    """Return a contact's email as HubSpot keeps it."""
+    return str(row["email"]).lower()
+
+
+def expected_values(row: Row) -> dict[str, str]:
+    """Return what HubSpot must hold of a contact, the date aside."""
+    first, _, last = (row["name"] or "").partition(" ")
+    values = {
+        "firstname": first,
+        "lastname": last,
+        "phone": row["phone_number"] or "",
+        "scrapersky_domain_id": str(row["domain_id"]),
+        "scrapersky_page_id": str(row["page_id"]),
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def assert_complete_is_true(table: "Contacts", hubspot: "Emulator") -> None:
+    """Nothing is called Complete that HubSpot does not hold with the values sent."""
+    rows = table.rows()
+    for row in rows:
+        if "Complete" in (row["hubspot_sync_status"], row["hubspot_processing_status"]):
+            held = hubspot.contact_by_email(email_of(row))
+            assert held is not None, row["email"]
+            assert row["hubspot_contact_id"] == held["id"]
+            # Which of those that share an email came last is not told by the table any more.
+            sharing = [expected_values(each) for each in rows if email_of(each) == email_of(row)]
+            assert any(each.items() <= held["properties"].items() for each in sharing)
+
+
+def assert_all_delivered(table: "Contacts", hubspot: "Emulator") -> None:
+    """Every contact is Complete, and HubSpot holds each email once."""
+    rows = table.rows()
+    assert states(rows) == {("Complete", "Complete")}
+    assert_complete_is_true(table, hubspot)
+    emails = sorted(contact["properties"]["email"] for contact in hubspot.contacts())
+    assert emails == sorted({email_of(row) for row in rows})
+    for row in rows:
+        assert row["hubspot_processing_error"] is None
+        assert retry_columns(row) == (0, None, None, None)
+
+
+def retry_columns(row: Row) -> tuple[Any, ...]:
+    """Return the four shared columns of a contact."""
+    return (
+        row["retry_count"],
+        row["next_retry_at"],
+        row["last_retry_at"],
+        row["last_failed_crm"],
+    )
+
+
+def _stand_still(point: str) -> None:
+    if point != os.environ["HELD_AT"]:
+        return
+    emulator = http.client.HTTPConnection(urlsplit(os.environ["HUBSPOT_API_BASE_URL"]).netloc)
+    authorization = {"Authorization": f"Bearer {os.environ['HUBSPOT_API_KEY']}"}
+    emulator.request("GET", "/held", headers=authorization)
+    emulator.getresponse().read()
+    emulator.close()
+
+
+def _note_write(
+    connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object
+) -> None:
+    if "UPDATE contacts" in statement:
+        values = parameters.values() if isinstance(parameters, Mapping) else parameters
+        connection.info["wrote"] = "claim" if "Processing" in values else "settle"
+
+
+def _before_commit(connection: Connection) -> None:
+    _stand_still(f"{connection.info.get('wrote')} written")
+
+
+def _forget(connection: Connection) -> None:
+    connection.info.pop("wrote", None)
+
+
+def _after_commit(_connection: object, entry: "ConnectionPoolEntry") -> None:
+    # A connection is given back right after its transaction; there is no event that is nearer.
+    _stand_still(f"{entry.info.pop('wrote', None)} committed")
+
+
+def main() -> None:
+    """Run the program with its database work watched."""
+    from sqlalchemy.pool import Pool
+
+    from hubspot_sync.cli import main as run
+
+    event.listen(Engine, "after_cursor_execute", _note_write)
+    event.listen(Engine, "commit", _before_commit)
+    event.listen(Engine, "rollback", _forget)
+    event.listen(Pool, "checkin", _after_commit)
+    run()
+
+
+if __name__ == "__main__":
+    main()
