@@ -278,7 +278,7 @@ def _written_by(
         case Stopped():
             return _stopped(claim, outcome, row, policy, now)
         case Released():
-            return _released(claim)
+            return _released(claim, row)
         case _:
             assert_never(outcome)
 
@@ -400,7 +400,7 @@ def _stopped(
     return Settlement(claim, OutcomeName.STOPPED, changes, error=error, next_retry_at=next_retry_at)
 
 
-def _released(claim: Claim) -> Settlement:
+def _released(claim: Claim, row: Row) -> Settlement:
     if claim.is_takeover:
         # What it was before its worker died is lost; a takeover's attempt stays spent.
         return Settlement(claim, OutcomeName.RELEASED, _statuses("Queued", "Queued"))
@@ -409,7 +409,8 @@ def _released(claim: Claim) -> Settlement:
         "hubspot_processing_error": before.error,
         "updated_at": before.updated_at,
     }
-    if before.own_retry_count != claim.retry_count:
-        # It had been asked for anew, and the claim began its count again.
+    if before.own_retry_count != claim.retry_count and row.retry_columns_are_ours:
+        # It had been asked for anew, and the claim began its count again; unless another CRM has
+        # written there since.
         changes["retry_count"] = before.retry_count
     return Settlement(claim, OutcomeName.RELEASED, changes)
