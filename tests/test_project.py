@@ -317,6 +317,22 @@ def test_every_outcome_stands_in_the_readmes_status_table() -> None:
     assert {str(name) for name in OutcomeName} <= told
 
 
+def test_what_it_survives_names_tests_that_there_are() -> None:
+    there = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    rows = table_rows(section("What it survives"))
+
+    assert len(rows) > 10
+    for fault, _, tests in rows:
+        named = re.findall(r"`(\w+)`", tests)
+        assert named, fault
+        assert set(named) <= there, fault
+
+
 def test_the_runbook_looks_for_words_that_the_program_says() -> None:
     words = words_of_the_program()
     symptoms = [row[0] for row in table_rows(section("Runbook"))]
