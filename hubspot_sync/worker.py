@@ -293,10 +293,7 @@ class Worker:
 
 def _fault_of(claim: Claim) -> str | None:
     if claim.is_out_of_attempts:
-        return (
-            f"Its worker died at each of {claim.attempt} attempts. Look into the logs of those "
-            "runs, then mark the contact again."
-        )
+        return claim.death_notice
     return email_fault(claim.contact.email)
 
 

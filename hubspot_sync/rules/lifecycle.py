@@ -75,6 +75,14 @@ class Row:
         return self.last_failed_crm in (None, CRM)
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether the two status columns ask for the delivery, by a person's mark or a retry."""
+        if self.processing_status == ProcessingStatus.QUEUED:
+            return self.sync_status != SyncStatus.SKIPPED
+        is_marked = self.sync_status in DUE_DECISIONS and self.processing_status is None
+        return is_marked or self.is_retry
+
+    @property
     def is_retry(self) -> bool:
         """Whether our own earlier failure, rather than a person, asks for the delivery."""
         return (
@@ -97,6 +105,8 @@ class Row:
         """The retries that HubSpot has cost this contact; another CRM's count is not ours."""
         return self.retry_count if self.retry_columns_are_ours else 0
 
+
+_WORKER_DIED = "Its worker died; it is tried again."
 
 Changes = Mapping[str, object]
 """Column name to new value; what is not named keeps its value."""
@@ -129,6 +139,14 @@ class Claim:
     def attempt(self) -> int:
         """The number of this attempt, counted from 1."""
         return self.retry_count + 1
+
+    @property
+    def death_notice(self) -> str:
+        """What is said of a contact whose workers have died at all its attempts."""
+        return (
+            f"Its worker died at each of {self.attempt} attempts. Look into the logs of those "
+            "runs, then mark the contact again."
+        )
 
 
 def claim_row(row: Row, policy: RetryPolicy, now: datetime) -> tuple[Claim, Changes]:
@@ -253,7 +271,7 @@ def settle(
         now: the database's time.
         lease: how long a claim holds.
     """
-    if row is None or _is_taken_over(claim, row) or now - claim.claimed_at >= lease:
+    if row is None or _is_anothers(claim, row) or now - claim.claimed_at >= lease:
         return _left_alone(claim, outcome)
     kept: dict[str, object] = {}
     if isinstance(outcome, Delivered):
@@ -277,8 +295,11 @@ def _written_by(
             return _failed(claim, outcome, row, policy, now)
         case Stopped():
             return _stopped(claim, outcome, row, policy, now)
+        case Released() if claim.is_out_of_attempts:
+            # There was nothing to send, so there is nothing to give back.
+            return _failed(claim, Failed(claim.death_notice), row, policy, now)
         case Released():
-            return _released(claim, row)
+            return _released(claim, row, policy)
         case _:
             assert_never(outcome)
 
@@ -327,8 +348,9 @@ def _left_alone(claim: Claim, outcome: Outcome) -> Settlement:
     )
 
 
-def _is_taken_over(claim: Claim, row: Row) -> bool:
-    return row.retry_columns_are_ours and row.retry_count > claim.retry_count
+def _is_anothers(claim: Claim, row: Row) -> bool:
+    """Tell whether another worker has claimed it since: a takeover counts on, a new asking anew."""
+    return row.retry_columns_are_ours and row.retry_count != claim.retry_count
 
 
 def _is_still_claimed(row: Row) -> bool:
@@ -400,11 +422,20 @@ def _stopped(
     return Settlement(claim, OutcomeName.STOPPED, changes, error=error, next_retry_at=next_retry_at)
 
 
-def _released(claim: Claim, row: Row) -> Settlement:
-    if claim.is_takeover:
-        # What it was before its worker died is lost; a takeover's attempt stays spent.
-        return Settlement(claim, OutcomeName.RELEASED, _statuses("Queued", "Queued"))
+def _released(claim: Claim, row: Row, policy: RetryPolicy) -> Settlement:
     before = claim.before
+    if claim.is_takeover:
+        # What it was before its worker died is lost; a takeover's attempt stays spent. The last
+        # one is given back as a retry: Queued alone, with no attempt left, is a new asking.
+        is_last = claim.retry_count >= policy.max_retries
+        state = ProcessingStatus.ERROR if is_last else ProcessingStatus.QUEUED
+        changes = _statuses("Queued", state)
+        changes |= {"hubspot_processing_error": _WORKER_DIED} if is_last else {}
+        return Settlement(claim, OutcomeName.RELEASED, changes)
+    if not before.is_wanted and row.updated_at != claim.claimed_at:
+        # Somebody has written since, perhaps to ask for it, and another worker may hold it now:
+        # to put back that nobody wants it could take that back.
+        return Settlement(claim, OutcomeName.RELEASED, _statuses("Queued", "Queued"))
     changes = _statuses(before.sync_status, before.processing_status) | {
         "hubspot_processing_error": before.error,
         "updated_at": before.updated_at,

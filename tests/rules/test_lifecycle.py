@@ -639,12 +639,27 @@ def test_released_row_is_as_it_was(before: Row) -> None:
     assert _run(before, Released(), now=NOW) == before
 
 
-@pytest.mark.parametrize("before", [LEFT_BEHIND, replace(LEFT_BEHIND, retry_count=3)])
-def test_released_takeover_is_queued(before: Row) -> None:
-    assert _settled(Released(), before).changes == {
+def test_released_takeover_is_queued() -> None:
+    assert _settled(Released(), LEFT_BEHIND).changes == {
         "hubspot_sync_status": "Queued",
         "hubspot_processing_status": "Queued",
     }
+
+
+def test_released_takeover_with_its_last_attempt_is_a_retry_not_a_new_asking() -> None:
+    settlement = _settled(Released(), replace(LEFT_BEHIND, retry_count=2))
+    assert settlement.name is OutcomeName.RELEASED
+    assert settlement.changes == {
+        "hubspot_sync_status": "Queued",
+        "hubspot_processing_status": "Error",
+        "hubspot_processing_error": "Its worker died; it is tried again.",
+    }
+
+
+def test_released_takeover_without_an_attempt_left_ends_in_error() -> None:
+    settlement = _settled(Released(), replace(LEFT_BEHIND, retry_count=3))
+    assert settlement.name is OutcomeName.EXHAUSTED
+    assert "Its worker died at each of 4 attempts" in str(settlement.error)
 
 
 def test_released_takeover_has_spent_its_attempt() -> None:
