@@ -273,6 +273,9 @@ def settle(
     """
     if row is None or _is_anothers(claim, row) or now - claim.claimed_at >= lease:
         return _left_alone(claim, outcome)
+    if isinstance(outcome, Released) and claim.is_out_of_attempts:
+        # There was nothing to send, so there is nothing to give back.
+        outcome = Failed(claim.death_notice)
     kept: dict[str, object] = {}
     if isinstance(outcome, Delivered):
         kept["hubspot_contact_id"] = outcome.hubspot_contact_id
@@ -295,9 +298,6 @@ def _written_by(
             return _failed(claim, outcome, row, policy, now)
         case Stopped():
             return _stopped(claim, outcome, row, policy, now)
-        case Released() if claim.is_out_of_attempts:
-            # There was nothing to send, so there is nothing to give back.
-            return _failed(claim, Failed(claim.death_notice), row, policy, now)
         case Released():
             return _released(claim, row, policy)
         case _:
@@ -349,8 +349,13 @@ def _left_alone(claim: Claim, outcome: Outcome) -> Settlement:
 
 
 def _is_anothers(claim: Claim, row: Row) -> bool:
-    """Tell whether another worker has claimed it since: a takeover counts on, a new asking anew."""
-    return row.retry_columns_are_ours and row.retry_count != claim.retry_count
+    """Tell whether another worker has claimed it since: a takeover counts on, a new asking anew.
+
+    Another CRM that clears the count takes our name off it too.
+    """
+    counts_on = row.retry_columns_are_ours and row.retry_count > claim.retry_count
+    counts_anew = row.last_failed_crm == CRM and row.retry_count < claim.retry_count
+    return counts_on or counts_anew
 
 
 def _is_still_claimed(row: Row) -> bool:
