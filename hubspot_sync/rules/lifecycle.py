@@ -271,7 +271,7 @@ def settle(
         now: the database's time.
         lease: how long a claim holds.
     """
-    if row is None or _is_anothers(claim, row) or now - claim.claimed_at >= lease:
+    if row is None or _is_taken_over(claim, row) or now - claim.claimed_at >= lease:
         return _left_alone(claim, outcome)
     if isinstance(outcome, Released) and claim.is_out_of_attempts:
         # There was nothing to send, so there is nothing to give back.
@@ -348,14 +348,9 @@ def _left_alone(claim: Claim, outcome: Outcome) -> Settlement:
     )
 
 
-def _is_anothers(claim: Claim, row: Row) -> bool:
-    """Tell whether another worker has claimed it since: a takeover counts on, a new asking anew.
-
-    Another CRM that clears the count takes our name off it too.
-    """
-    counts_on = row.retry_columns_are_ours and row.retry_count > claim.retry_count
-    counts_anew = row.last_failed_crm == CRM and row.retry_count < claim.retry_count
-    return counts_on or counts_anew
+def _is_taken_over(claim: Claim, row: Row) -> bool:
+    """Tell whether another worker has taken it over since: a takeover counts on."""
+    return row.retry_columns_are_ours and row.retry_count > claim.retry_count
 
 
 def _is_still_claimed(row: Row) -> bool:
@@ -396,18 +391,20 @@ def _failed(
     claim: Claim, outcome: Failed, row: Row, policy: RetryPolicy, now: datetime
 ) -> Settlement:
     error = error_text(outcome.message)
-    if outcome.for_ever or claim.retry_count >= policy.max_retries:
+    # The row's own count, which begins again for whoever was asked for anew meanwhile.
+    retry_count = row.retry_count if row.retry_columns_are_ours else claim.retry_count
+    if outcome.for_ever or retry_count >= policy.max_retries:
         changes = _statuses("Error", "Error") | {
             "hubspot_processing_error": error,
             "last_failed_crm": CRM,
             "next_retry_at": None,
         }
         return Settlement(claim, OutcomeName.EXHAUSTED, changes, error=error)
-    next_retry_at = now + policy.delay_after(claim.retry_count)
+    next_retry_at = now + policy.delay_after(retry_count)
     changes = _statuses("Queued", "Error") | {
         "hubspot_processing_error": error,
         # Never lower than another CRM's count: two CRMs that both fail must come to an end.
-        "retry_count": max(row.retry_count, claim.retry_count + 1),
+        "retry_count": max(row.retry_count, retry_count + 1),
         "next_retry_at": next_retry_at,
         "last_retry_at": now,
         "last_failed_crm": CRM,
