@@ -20,7 +20,7 @@ import typer
 from hubspot_sync import __version__
 from hubspot_sync.errors import HubSpotSyncError, Refused, WrongUsage
 from hubspot_sync.rules.lifecycle import SyncStatus
-from hubspot_sync.settings import Settings, load_settings, read_environment
+from hubspot_sync.settings import Settings, exposed, load_settings, read_environment
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -188,7 +188,13 @@ def sync_queue(
             console.show_run(busy, as_json=as_json)
             return 0
         return _run(
-            settings, engine, plan, lambda sync: sync.run_queue(), as_json=as_json, report=report
+            settings,
+            engine,
+            plan,
+            lambda sync: sync.run_queue(),
+            as_json=as_json,
+            report=report,
+            reserve_percent=settings.quota_reserve,
         )
 
 
@@ -442,7 +448,16 @@ def emulator(
 
 
 def _settings(env_file: Path | None) -> Settings:
-    return load_settings(read_environment(os.environ, env_file))
+    settings = load_settings(read_environment(os.environ, env_file))
+    open_to_all = exposed(env_file)
+    if open_to_all:
+        from hubspot_sync import console
+
+        console.warn(
+            f"Every user of this machine can read {open_to_all}, which holds secrets: "
+            f"chmod 600 {open_to_all}"
+        )
+    return settings
 
 
 def _contact_id(text: str) -> UUID:
@@ -514,6 +529,7 @@ def _run(
     *,
     as_json: bool,
     report: Path | None = None,
+    reserve_percent: int = 0,
 ) -> int:
     from hubspot_sync import console
     from hubspot_sync.hubspot.pace import Pace
@@ -522,8 +538,8 @@ def _run(
     from hubspot_sync.sync import Sync
 
     pulse, run_id = _pulse(), new_run_id()
-    # One pace for all workers of the run.
-    pace = Pace(pulse)
+    # One pace for all workers of the run; a person who sends one contact may use the reserve.
+    pace = Pace(pulse, reserve_percent=reserve_percent)
     with ExitStack() as stack:
         file = stack.enter_context(OutcomeFile(report, run_id)) if report else None
         show = stack.enter_context(console.progress())

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -87,7 +88,9 @@ def visible(text: str) -> str:
 
 def print_json(document: object) -> None:
     """Print one JSON document to standard output."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    text = json.dumps(document, ensure_ascii=False)
+    # Outside strings JSON has none of these; inside, an escape means the same.
+    sys.stdout.write(_NOT_SHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
@@ -378,15 +381,25 @@ def start_logging(*, verbose: bool) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Under a locale without the letter, a table must not end a run that is done.
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)sZ %(levelname)s %(name)s: %(message)s"))
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     # They speak of addresses with a contact's email in them.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     logging.getLogger("filelock").setLevel(logging.WARNING)
+
+
+class _OneLine(logging.Formatter):
+    """Keeps a record on one line, whatever a stranger's words in it hold; times are UTC."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03d"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Return the line, without what a terminal would obey; a traceback follows it as it is."""
+        return visible(super().formatMessage(record))
 
 
 def log_fault(fault: Exception) -> None:

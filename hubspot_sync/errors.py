@@ -9,12 +9,12 @@ HubSpotSyncError
 │   ├── PropertyMissing   HubSpot lacks one of our custom properties
 │   ├── WrongPortal       the token opens another portal than HUBSPOT_PORTAL_ID names
 │   ├── HubSpotDown       HubSpot refuses even a small read, or takes no writes at all
-│   ├── QuotaSpent        HubSpot said to come back later than a run can wait
+│   ├── QuotaSpent        no request may go out for longer than a run can wait
 │   ├── EveryoneRefused   contact after contact is refused with one and the same words
 │   └── DatabaseUnavailable
 ├── Interrupted           no further request may start: a signal came, or the lease ends
 └── about one contact:
-    ├── ContactRejected   HubSpot refuses this contact; the contact spends an attempt
+    ├── ContactRejected   HubSpot refuses this contact, which spends an attempt if it is at fault
     ├── Conflict          409: HubSpot holds the email (or the property) already
     ├── NotFound          404: HubSpot has no such contact (or property)
     └── Unavailable       HubSpot gave no usable answer, though it was asked several times
@@ -79,15 +79,27 @@ class HubSpotDown(RunStopped):
 
 
 class QuotaSpent(RunStopped):
-    """HubSpot refuses requests for longer than a run can wait.
+    """No request may go out for longer than a run can wait.
 
     Attributes:
         resume_at: when it can go on; None where HubSpot did not say.
+        is_daily: True where it is the day's quota, which begins anew at the portal's midnight.
+        kept_back: True where we did not send the request, to leave the portal's other apps their
+            reserve; False where HubSpot refused it.
     """
 
-    def __init__(self, message: str, *, resume_at: datetime | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        resume_at: datetime | None = None,
+        is_daily: bool = False,
+        kept_back: bool = False,
+    ) -> None:
         super().__init__(message)
         self.resume_at = resume_at
+        self.is_daily = is_daily
+        self.kept_back = kept_back
 
 
 class EveryoneRefused(RunStopped):
@@ -131,6 +143,7 @@ class ContactRejected(HubSpotSyncError):
     Attributes:
         signature: the reason in a form that can be compared.
         for_ever: True where no later attempt can succeed.
+        by_account: True where a rule or a limit of the account refuses it, whatever it holds.
         correlation_id: what HubSpot's support asks for; None where it gave none.
     """
 
@@ -140,11 +153,13 @@ class ContactRejected(HubSpotSyncError):
         *,
         signature: Signature,
         for_ever: bool = False,
+        by_account: bool = False,
         correlation_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.signature = signature
         self.for_ever = for_ever
+        self.by_account = by_account
         self.correlation_id = correlation_id
 
 

@@ -60,6 +60,7 @@ class Run:
         self.ledger = Ledger(plan.attempts)
         self.requests = 0
         self.stop_reason: str | None = None
+        self._remark: str | None = None
         self._began = pulse.monotonic()
         self._on_settled = on_settled
         self._lock = threading.Lock()
@@ -112,6 +113,16 @@ class Run:
         with self._lock:
             self.stop_reason = self.stop_reason or str(stop)
         self.pulse.ending.ask()
+
+    def remark(self, words: str) -> None:
+        """Keep why contacts were stopped though the run goes on: the account refuses them."""
+        with self._lock:
+            self._remark = self._remark or words
+
+    @property
+    def reason(self) -> str | None:
+        """Why not everything could be delivered that was claimed; None where that was not so."""
+        return self.stop_reason or self._remark
 
     @property
     def verdict(self) -> Verdict:

@@ -5,6 +5,7 @@ setting, and a test holds them to it.
 """
 
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hubspot_sync.errors import SettingsError, WrongUsage
-from hubspot_sync.rules.mapping import PropertyNames
+from hubspot_sync.rules.mapping import STANDARD_PROPERTIES, PropertyNames
 from hubspot_sync.rules.retry import RetryPolicy
 
 DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
@@ -28,7 +29,6 @@ _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
-_MAPPED_BY_HUBSPOT = ("email", "firstname", "lastname", "phone")
 _LEASE_SETTINGS = {"HUBSPOT_SYNC_LEASE_MINUTES", "HUBSPOT_TIMEOUT_SECONDS"}
 _DIALECTS = {
     # psycopg2 is named, or SQLAlchemy might look for another driver; hosting services hand out
@@ -54,6 +54,7 @@ class Settings:
         workers: batches that a drain has in flight at once.
         interval: how often cron runs `sync-queue`.
         lease: how long a claim holds before another run may take it over.
+        quota_reserve: per cent of the portal's daily requests left to its other apps.
     """
 
     api_key: str = field(default="", repr=False)
@@ -68,6 +69,7 @@ class Settings:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     lease: timedelta = timedelta(minutes=10)
     workers: int = 4
+    quota_reserve: int = 5
     property_names: PropertyNames = field(default_factory=PropertyNames)
 
     def require_api_key(self) -> None:
@@ -105,6 +107,16 @@ def read_environment(environment: Mapping[str, str], env_file: Path | None) -> d
     )
 
 
+def exposed(env_file: Path | None) -> Path | None:
+    """Return the settings file where every user of the machine may read it."""
+    path = env_file or Path(".env")
+    try:
+        is_exposed = path.is_file() and bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return None
+    return path if is_exposed else None
+
+
 def load_settings(variables: Mapping[str, str]) -> Settings:
     """Check all settings together.
 
@@ -140,6 +152,7 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
         ),
         lease=timedelta(minutes=read.number("HUBSPOT_SYNC_LEASE_MINUTES", 10, 1, 1440)),
         workers=read.number("HUBSPOT_SYNC_WORKERS", 4, 1, 32),
+        quota_reserve=read.number("HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT", 5, 0, 90),
         property_names=PropertyNames(
             domain_id=read.property_name("DOMAIN_ID", "scrapersky_domain_id"),
             page_id=read.property_name("PAGE_ID", "scrapersky_page_id"),
@@ -243,7 +256,7 @@ class _Reader:
             f"HUBSPOT_CUSTOM_PROPERTY_{role}",
             default,
             lambda raw: (
-                raw if _PROPERTY_NAME.fullmatch(raw) and raw not in _MAPPED_BY_HUBSPOT else None
+                raw if _PROPERTY_NAME.fullmatch(raw) and raw not in STANDARD_PROPERTIES else None
             ),
             "HubSpot's internal name of a property of your own: lower-case letters, digits and _, "
             "beginning with a letter",

@@ -99,7 +99,7 @@ class Sync:
     def _report(self, command: str) -> RunReport:
         run = self._run
         signal = run.pulse.ending.signal
-        reason = run.stop_reason
+        reason = run.reason
         if signal is not None:
             reason = reason or f"{signal.name} asked the run to end; what was not sent is queued."
         return RunReport(

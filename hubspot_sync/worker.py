@@ -16,9 +16,9 @@ from hubspot_sync.errors import (
     EveryoneRefused,
     HubSpotSyncError,
     Interrupted,
+    QuotaSpent,
     Refused,
     RunStopped,
-    Signature,
 )
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
 from hubspot_sync.rules.lifecycle import (
@@ -33,7 +33,7 @@ from hubspot_sync.rules.lifecycle import (
 )
 from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
 from hubspot_sync.rules.reaction import UNAVAILABLE
-from hubspot_sync.rules.verdict import Verdict
+from hubspot_sync.rules.verdict import Verdict, signature_of
 from hubspot_sync.run import Run
 from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
 
@@ -135,15 +135,25 @@ class Worker:
             log.info("no further request starts: %s", end)
             self._withhold_unconfirmed(f"{end} before HubSpot confirmed it")
         except RunStopped as stop:
+            told = self._with_hour(stop)
+            was_sent = not (isinstance(told, QuotaSpent) and told.kept_back)
             # Nobody pays for what is everyone's, those whose refusal was still open included.
-            self._withheld = [(claim, Stopped(str(stop))) for claim, _ in self._withheld]
-            self._withhold_unconfirmed(str(stop), with_refused=True)
-            raise
+            self._withheld = [(claim, Stopped(str(told))) for claim, _ in self._withheld]
+            self._withhold_unconfirmed(str(told), with_refused=was_sent)
+            raise told from stop
         finally:
             self._unsettled += self._withheld
             self._unsettled += [(claim, Released()) for claim in self._waiting.values()]
             self._withheld, self._waiting = [], {}
             self._settle_rest()
+
+    def _with_hour(self, stop: RunStopped) -> RunStopped:
+        """Add the hour at which the day's quota begins anew, where that is why the run stops."""
+        if self._client is None or not isinstance(stop, QuotaSpent):
+            return stop
+        from hubspot_sync.hubspot.portal import with_hour
+
+        return with_hour(self._client, stop, self._pulse.now())
 
     def _prepare(self) -> "tuple[BatchLane, PropertyMap]":
         """Look at the portal, once a run, before anything is written to it."""
@@ -212,7 +222,9 @@ class Worker:
         verdict = self._run.verdict
         for group, outcome in sorted(ends, key=lambda end: not isinstance(end[1], Delivered)):
             deliveries = self._deliveries(group, outcome)
-            signature = _signature_of(outcome)
+            signature = signature_of(outcome)
+            if isinstance(outcome, Stopped) and outcome.signature:
+                self._run.remark(outcome.message)
             if isinstance(outcome, Delivered):
                 self._run.accepted()
                 verdict = self._run.verdict
@@ -297,15 +309,9 @@ def _fault_of(claim: Claim) -> str | None:
     return email_fault(claim.contact.email)
 
 
-def _signature_of(outcome: Outcome) -> Signature | None:
-    if isinstance(outcome, Failed):
-        return outcome.signature
-    return UNAVAILABLE if isinstance(outcome, Stopped) else None
-
-
 def _everyone(outcome: Outcome) -> str:
     words = outcome.message if isinstance(outcome, Failed | Stopped) else ""
-    signature = _signature_of(outcome)
+    signature = signature_of(outcome)
     if signature == UNAVAILABLE:
         return (
             "HubSpot answers, but takes no writes: contact after contact was refused. The "

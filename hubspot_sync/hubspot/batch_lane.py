@@ -30,9 +30,10 @@ from hubspot_sync.rules.grouping import (
     read_look_up,
 )
 from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent, is_same_contact
-from hubspot_sync.rules.lifecycle import Delivered, Failed, Outcome, Released, Stopped
+from hubspot_sync.rules.lifecycle import Delivered, Outcome, Released, Stopped
+from hubspot_sync.rules.reaction import account_full, is_unexplained
 from hubspot_sync.rules.retry import REQUEST_TRIES
-from hubspot_sync.rules.verdict import EVERYONE
+from hubspot_sync.rules.verdict import EVERYONE, outcome_of
 
 MOST_INPUTS = 100
 """What HubSpot takes in one batch request."""
@@ -213,14 +214,16 @@ class BatchLane:
             ends += [(group, delivered) for group in _groups([by_trace[trace_id]])]
         for trace_id in told.unnamed:
             self._left += _groups([by_trace[trace_id]])
+        is_full = created and self._account_is_full(told)
         for trace_id, error in told.refused.items():
             groups = _groups([by_trace[trace_id]])
             if isinstance(error, PropertyMissing):
                 self._property_missing = error
                 self.in_request += groups
             elif isinstance(error, ContactRejected):
-                failed = Failed(str(error), error.signature, for_ever=error.for_ever)
-                ends += [(group, failed) for group in groups]
+                is_limit = is_full and is_unexplained(error)
+                outcome = outcome_of(account_full(error) if is_limit else error)
+                ends += [(group, outcome) for group in groups]
             elif created and isinstance(error, Conflict) and error.existing_id:
                 self._updates += [
                     (error.existing_id, group, group.without_email) for group in groups
@@ -228,6 +231,10 @@ class BatchLane:
             else:
                 self._left += groups
         return ends
+
+    def _account_is_full(self, told: Account) -> bool:
+        """Look, once an answer, whether creates are refused because there are too many contacts."""
+        return any(map(is_unexplained, told.refused.values())) and self.client.account_is_full()
 
     def _in_parts(
         self,

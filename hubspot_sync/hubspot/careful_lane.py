@@ -15,8 +15,9 @@ from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent, is_same_contact
 from hubspot_sync.rules.lifecycle import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.rules.mapping import Contact
-from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.reaction import UNAVAILABLE, account_full, is_unexplained
 from hubspot_sync.rules.retry import REQUEST_TRIES
+from hubspot_sync.rules.verdict import outcome_of
 
 Properties = Mapping[str, str]
 
@@ -51,7 +52,7 @@ class CarefulLane:
         try:
             return upsert.run()
         except ContactRejected as refusal:
-            return Failed(str(refusal), refusal.signature, for_ever=refusal.for_ever)
+            return outcome_of(refusal)
         except (NotFound, Conflict) as odd:
             # Where no step expects it, a 404 or a 409 is a refusal like any other.
             code = "NOT_FOUND" if isinstance(odd, NotFound) else "CONFLICT"
@@ -136,6 +137,10 @@ class _Upsert:
             created = self._client.create(self._properties)
         except Conflict as conflict:
             return self._owner(conflict), self._without_email
+        except ContactRejected as refusal:
+            if is_unexplained(refusal) and self._client.account_is_full():
+                raise account_full(refusal) from refusal
+            raise
         except Unavailable as trouble:
             return self._look_again(trouble)
         return Delivered(created, created=True)

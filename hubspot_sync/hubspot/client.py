@@ -4,11 +4,20 @@ To call another endpoint, start at `HubSpotClient` and `_Paths`. A 2xx answer th
 endpoint promises is no answer: it raises `Unavailable` with an unknown outcome.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta, timezone, tzinfo
 from urllib.parse import quote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hubspot_sync.errors import NotFound, Unavailable
+from hubspot_sync.errors import (
+    Conflict,
+    ContactRejected,
+    HubSpotDenied,
+    NotFound,
+    Unavailable,
+)
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.accounting import BatchReply, Refusal, Success
 from hubspot_sync.rules.identity import HubSpotRecord
@@ -19,8 +28,10 @@ from hubspot_sync.rules.mapping import (
     PropertyNames,
     custom_properties,
 )
-from hubspot_sync.rules.reaction import refusal_of_item
+from hubspot_sync.rules.reaction import is_full, refusal_of_item
 from hubspot_sync.rules.retry import REQUEST_TRIES
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,12 @@ class _Paths:
     @property
     def account(self) -> str:
         return f"/account-info/{self.version}/details"
+
+    @property
+    def limits(self) -> str:
+        if self.version == "v3":
+            return "/crm/v3/limits/records"
+        return f"/crm/limits/{self.version}/records"
 
 
 class HubSpotClient:
@@ -231,11 +248,38 @@ class HubSpotClient:
 
     def portal_id(self) -> str:
         """Return the portal that the token opens."""
-        body = self.transport.request("GET", self._paths.account)
-        portal_id = body.get("portalId")
+        portal_id = self._account().get("portalId")
         if not isinstance(portal_id, int | str):
             raise _not_promised("the account details")
         return str(portal_id)
+
+    def time_zone(self) -> tzinfo:
+        """Return the portal's time zone, whose midnight begins the day of its daily limit."""
+        account = self._account()
+        try:
+            return ZoneInfo(str(account.get("timeZone")))
+        except (ZoneInfoNotFoundError, ValueError):
+            # This machine does not know the zone; today's offset is right but for two days a year.
+            offset = account.get("utcOffsetMilliseconds")
+        if not isinstance(offset, int):
+            raise _not_promised("the account details")
+        return timezone(timedelta(milliseconds=offset))
+
+    def account_is_full(self) -> bool:
+        """Tell whether the account holds all the contacts that it may (HubSpot's limits API).
+
+        False also where HubSpot does not say: the endpoint's scopes are not ours to demand.
+        """
+        try:
+            body = self.transport.request("GET", self._paths.limits, tries=1)
+        except (HubSpotDenied, ContactRejected, NotFound, Conflict, Unavailable) as trouble:
+            log.info("HubSpot does not say how many contacts the account may hold: %s", trouble)
+            return False
+        return is_full(body)
+
+    def _account(self) -> Mapping[str, object]:
+        """Return the account's details; they count against the limits, but never our reserve."""
+        return self.transport.request("GET", self._paths.account, from_reserve=True)
 
     def read_properties(self, names: Collection[str]) -> dict[str, PropertyDefinition]:
         """Return the definitions of those of these contact properties that the portal has."""

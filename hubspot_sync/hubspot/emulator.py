@@ -39,6 +39,7 @@ _ALL_SCOPES = _SCHEMA_READ | _SCHEMA_WRITE
 
 _BATCH_MAXIMUM = 100
 _STRING_MAXIMUM = 65_536
+_CONTACT_MAXIMUM = 15_000_000
 _LIST_PAGE_MAXIMUM = 100
 _SEARCH_PAGE_MAXIMUM = 200
 _SEARCH_BODY_MAXIMUM = 3_000
@@ -626,6 +627,20 @@ class _Api:
         }
         return _Answer(200, details)
 
+    def record_limits(self, _: _Request) -> _Answer:
+        most = self._emulator.contact_quota
+        limit = _CONTACT_MAXIMUM if most is None else most
+        used = len(self._portal.contacts)
+        contacts = {
+            "objectTypeId": "0-1",
+            "singularLabel": "Contact",
+            "pluralLabel": "Contacts",
+            "limit": limit,
+            "usage": used,
+            "percentage": used / limit if limit else 1.0,
+        }
+        return _Answer(200, {"hubspotDefinedObjectTypes": [contacts]})
+
     def token_info(self, request: _Request) -> _Answer:
         if request.body.get("tokenKey") != self._emulator.token:
             raise _unauthenticated()
@@ -894,6 +909,7 @@ class _Route(NamedTuple):
 _OBJECTS = r"/crm/(?:v3/objects|objects/(?P<version>\d{4}-\d\d))/contacts"
 _PROPERTIES = r"/crm/(?:v3/properties|properties/(?P<version>\d{4}-\d\d))/contacts"
 _KEY = r"/(?P<key>[^/]+)"
+_LIMITS = r"/crm/(?:v3/limits|limits/(?P<version>\d{4}-\d\d))/records"
 _ACCOUNT = r"/account-info/(?:v3|\d{4}-\d\d)/details"
 _KEY_INFO = "/oauth/v2/private-apps/get/access-token-info"
 _CONTROL = "/_emulator/"
@@ -915,6 +931,7 @@ _ROUTES = (
     _Route("DELETE", _PROPERTIES + _KEY, _SCHEMA_WRITE, _Api.archive_property),
     _Route("POST", _PROPERTIES + "/batch/read", _SCHEMA_READ, _Api.batch_read_properties),
     _Route("POST", _PROPERTIES + "/batch/create", _SCHEMA_WRITE, _Api.batch_create_properties),
+    _Route("GET", _LIMITS, _READ, _Api.record_limits),
     _Route("GET", _ACCOUNT, frozenset(), _Api.account_details),
     _Route("POST", _KEY_INFO, None, _Api.token_info),
     _Route("GET", _CONTROL + "contacts", None, _Api.control_contacts),

@@ -5,10 +5,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.errors import QuotaSpent
 from hubspot_sync.rules.pace import (
     BURST,
     SEARCH_SPACING_SECONDS,
+    Quota,
     read_limits,
+    read_quota,
     spacing_seconds,
 )
 
@@ -20,10 +23,13 @@ class Pace:
 
     Args:
         pulse: the clock and the waits.
+        reserve_percent: the share of the day's quota that the portal's other apps are to have.
     """
 
-    def __init__(self, pulse: Pulse) -> None:
+    def __init__(self, pulse: Pulse, *, reserve_percent: int = 0) -> None:
         self._pulse = pulse
+        self._reserve_percent = reserve_percent
+        self._quota: Quota | None = None
         self._lock = threading.Lock()
         self._requests = _Turns(burst=BURST)
         self._searches = _Turns(burst=1)
@@ -50,8 +56,21 @@ class Pace:
                 require(turn - now)
             self._pulse.sleep(turn - now)
 
+    def require_quota(self) -> None:
+        """Raise QuotaSpent where only the reserve is left of the day's quota."""
+        quota, percent = self._quota, self._reserve_percent
+        if percent and quota and quota.is_down_to(percent):
+            raise QuotaSpent(
+                f"{quota.remaining} of the portal's {quota.most} requests a day are left: the "
+                f"reserve of {percent} % that HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT keeps for its "
+                "other apps. The contacts are safe in the queue.",
+                is_daily=True,
+                kept_back=True,
+            )
+
     def learn(self, headers: Mapping[str, str]) -> None:
         """Take in what an answer said about the limits; header names are in lower case."""
+        self._quota = read_quota(headers) or self._quota
         limits = read_limits(headers)
         if limits is None:
             return

@@ -1,13 +1,17 @@
 """The portal as a whole: whose it is, which of our properties it has, what a sync would find."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from hubspot_sync.errors import (
     Conflict,
     ContactRejected,
     HubSpotDown,
+    HubSpotSyncError,
     NotFound,
+    QuotaSpent,
     Unavailable,
     WrongPortal,
 )
@@ -26,7 +30,10 @@ from hubspot_sync.rules.mapping import (
     normalise_email,
     property_map,
 )
+from hubspot_sync.rules.pace import next_midnight
 from hubspot_sync.rules.reaction import property_missing
+
+log = logging.getLogger(__name__)
 
 
 def look_at_portal(
@@ -51,6 +58,25 @@ def look_at_portal(
         if portal_id is not None:
             _require_portal(client, portal_id)
         return _look_up_mapping(client, names)
+
+
+def with_hour(client: HubSpotClient, spent: QuotaSpent, now: datetime) -> QuotaSpent:
+    """Add to the end of a day's quota when the next begins, where HubSpot still tells it."""
+    if not spent.is_daily:
+        return spent
+    try:
+        zone = client.time_zone()
+    except HubSpotSyncError as refusal:
+        log.info("HubSpot does not tell the portal's time zone any more: %s", refusal)
+        return spent
+    resume_at = next_midnight(now, zone)
+    return QuotaSpent(
+        f"{spent} It can go on at {resume_at:%Y-%m-%d %H:%M} UTC, midnight in the portal's time "
+        "zone.",
+        resume_at=resume_at,
+        is_daily=True,
+        kept_back=spent.kept_back,
+    )
 
 
 @contextmanager

@@ -82,6 +82,7 @@ class Transport:
         params: Mapping[str, str] | None = None,
         repeatable: bool = True,
         tries: int = REQUEST_TRIES,
+        from_reserve: bool = False,
     ) -> Mapping[str, object]:
         """Send a request and return the body of its answer.
 
@@ -93,8 +94,10 @@ class Transport:
             repeatable: False for a create, which may be sent again only where the first was
                 certainly not carried out.
             tries: how often in all, with waits between.
+            from_reserve: send it even where only the reserve of the day's quota is left.
 
         Raises:
+            QuotaSpent: before sending, where only the reserve is left.
             Interrupted: before sending, where a signal came or the lease is nearly over.
             HubSpotSyncError: as `rules.reaction.read_answer` says.
         """
@@ -102,6 +105,8 @@ class Transport:
         try:
             for failed_tries in range(1, tries + 1):
                 try:
+                    if not from_reserve:
+                        self._pace.require_quota()
                     answer = self._exchange(method, path, body, params)
                     return read_answer(
                         answer, custom_properties=self._custom_properties, now=self.pulse.now()

@@ -21,7 +21,10 @@ CRM = "hubspot"
 MAX_ERROR_LENGTH = 500
 """The error column's length in deployments that limit it."""
 
-_NOT_PRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_NOT_PRINTABLE = re.compile(
+    # White space and control characters, and what turns or hides the text that follows.
+    r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+"
+)
 
 
 class SyncStatus(StrEnum):
@@ -210,9 +213,15 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The contact was sent, but the run had to stop; it pays no attempt."""
+    """The contact was sent, but cannot be delivered now; it pays no attempt.
+
+    Attributes:
+        signature: the rule or limit of the account that refuses it; None where it is the run that
+            had to stop.
+    """
 
     message: str
+    signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,10 @@ def split_name(name: str | None) -> tuple[str | None, str | None]:
     return first, last
 
 
+STANDARD_PROPERTIES = ("email", "firstname", "lastname", "phone")
+"""HubSpot's own properties that the mapping fills."""
+
+
 def to_properties(contact: Contact, mapping: PropertyMap, today: date) -> dict[str, str]:
     """Map a contact with a usable email to HubSpot's properties.
 

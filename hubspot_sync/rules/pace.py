@@ -8,6 +8,7 @@ nothing about it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 
 SHARE = 0.93
 """How much of what the portal allows us is used; the rest absorbs uneven arrival."""
@@ -42,6 +43,36 @@ def read_limits(headers: Mapping[str, str]) -> Limits | None:
     if not most or remaining is None or not interval:
         return None
     return Limits(most, remaining, interval / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an answer said about the portal's day.
+
+    Attributes:
+        most: requests that the day may hold.
+        remaining: requests left of them.
+    """
+
+    most: int
+    remaining: int
+
+    def is_down_to(self, reserve_percent: int) -> bool:
+        """Tell whether no more is left than the share that others are to have."""
+        return self.remaining * 100 <= self.most * reserve_percent
+
+
+def read_quota(headers: Mapping[str, str]) -> Quota | None:
+    """Read the day's quota off an answer's headers, whose names are in lower case."""
+    most = _number(headers.get("x-hubspot-ratelimit-daily"))
+    remaining = _number(headers.get("x-hubspot-ratelimit-daily-remaining"))
+    return None if not most or remaining is None else Quota(most, remaining)
+
+
+def next_midnight(now: datetime, zone: tzinfo) -> datetime:
+    """Return when the portal's next day begins, in UTC."""
+    tomorrow = now.astimezone(zone).date() + timedelta(days=1)
+    return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=zone).astimezone(UTC)
 
 
 def spacing_seconds(limits: Limits, ours: int) -> float:

@@ -22,6 +22,7 @@ from hubspot_sync.errors import (
     Signature,
     Unavailable,
 )
+from hubspot_sync.rules.mapping import STANDARD_PROPERTIES
 from hubspot_sync.rules.retry import LONGEST_WAIT_SECONDS, parse_retry_after
 
 UNAVAILABLE = Signature("UNAVAILABLE")
@@ -33,6 +34,12 @@ _ROLLING_SECONDS = 10.0
 
 # HubSpot's own words; an address may well begin with gdpr@.
 _BLOCKED_FOR_EVER = re.compile(r"\bgdpr[ _-]?(blacklist|block)", re.IGNORECASE)
+
+# What an administrator requires of every contact (HubSpot docs, "API guidelines": enforced on API
+# writes from version 2026-09 on).
+_ADMINS_RULES = frozenset({"MISSING_REQUIRED_PROPERTY", "MISSING_CONDITIONAL_REQUIRED_PROPERTY"})
+
+_CONTACT_TYPE = "0-1"
 
 _EXISTING_ID = re.compile(r"Existing ID: ?(\d+)")
 _PROBLEMS_IN_MESSAGE = "Property values were not valid: "
@@ -150,17 +157,53 @@ def _rejection(
     )
     if missing:
         return property_missing(missing)
+    never_sent = [each for each in problems if _is_never_sent(each, custom_properties)]
     if problems:
-        first = problems[0]
+        first = (never_sent or problems)[0]
         signature = Signature(first.code, first.property_name)
         words = "; ".join(_in_words(problem) for problem in problems)
     else:
         signature = Signature(_text(body.get("category")) or f"HTTP_{status}")
+    if never_sent:
+        words += (
+            ". An administrator requires what the sync does not send: make the property optional "
+            "in HubSpot; the contact keeps its attempts"
+        )
     return ContactRejected(
         f"HubSpot refused the contact: {words}",
         signature=signature,
         for_ever=bool(_BLOCKED_FOR_EVER.search(words)),
+        by_account=bool(never_sent),
         correlation_id=_text(body.get("correlationId")) or None,
+    )
+
+
+def account_full(refusal: ContactRejected) -> ContactRejected:
+    """Return what a refusal amounts to where the account holds all the contacts that it may."""
+    return ContactRejected(
+        "HubSpot holds as many contacts as the account's subscription allows: delete contacts "
+        f"there, or raise the limit; the contact keeps its attempts. {refusal}",
+        signature=Signature("CONTACT_LIMIT"),
+        by_account=True,
+        correlation_id=refusal.correlation_id,
+    )
+
+
+def is_full(limits: Mapping[str, object]) -> bool:
+    """Read in the answer of HubSpot's limits API whether no further contact may be created."""
+    for entry in _mappings(limits.get("hubspotDefinedObjectTypes")):
+        if entry.get("objectTypeId") == _CONTACT_TYPE:
+            most, used = entry.get("limit"), entry.get("usage")
+            return isinstance(most, int | float) and isinstance(used, int | float) and used >= most
+    return False
+
+
+def is_unexplained(refusal: object) -> bool:
+    """Tell whether HubSpot refuses a contact and blames none of its properties."""
+    return (
+        isinstance(refusal, ContactRejected)
+        and refusal.signature.property_name is None
+        and not (refusal.for_ever or refusal.by_account)
     )
 
 
@@ -182,6 +225,7 @@ def _come_back_later(
             "HubSpot's daily limit is used up; it starts afresh at midnight in the portal's time "
             "zone. The contacts are safe in the queue.",
             resume_at=now + timedelta(seconds=wait) if wait else None,
+            is_daily=True,
         )
     if answer.status == 477 or (wait or 0) > LONGEST_WAIT_SECONDS:
         resume_at = now + timedelta(seconds=wait) if wait else None
@@ -237,6 +281,15 @@ def _existing_id(body: Mapping[str, object]) -> str | None:
             return str(existing_id)
     found = _EXISTING_ID.search(_text(body.get("message")))
     return found.group(1) if found else None
+
+
+def _is_never_sent(problem: Problem, custom_properties: Collection[str]) -> bool:
+    """Tell whether a property is demanded that the mapping fills for no contact."""
+    return (
+        problem.code in _ADMINS_RULES
+        and problem.property_name not in STANDARD_PROPERTIES
+        and problem.property_name not in custom_properties
+    )
 
 
 def _in_words(problem: Problem) -> str:

@@ -9,13 +9,28 @@ refusal that could still turn out to be everyone's is withheld, not settled, unt
 from dataclasses import dataclass
 from enum import Enum
 
-from hubspot_sync.errors import Signature
+from hubspot_sync.errors import ContactRejected, Signature
+from hubspot_sync.rules.lifecycle import Failed, Outcome, Stopped
 from hubspot_sync.rules.reaction import UNAVAILABLE
 
 EVERYONE = 10
 """So many contacts refused alike are everyone."""
 
 _ALWAYS_ITS_OWN = frozenset({"INVALID_EMAIL"})
+
+
+def outcome_of(refusal: ContactRejected) -> Outcome:
+    """Return what a refusal costs: an attempt, or nothing where the account is behind it."""
+    if refusal.by_account:
+        return Stopped(str(refusal), refusal.signature)
+    return Failed(str(refusal), refusal.signature, for_ever=refusal.for_ever)
+
+
+def signature_of(outcome: Outcome) -> Signature | None:
+    """Return what an outcome says about the others; None where it says nothing."""
+    if isinstance(outcome, Stopped):
+        return outcome.signature or UNAVAILABLE
+    return outcome.signature if isinstance(outcome, Failed) else None
 
 
 class Verdict(Enum):

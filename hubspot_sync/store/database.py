@@ -281,6 +281,17 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
             f"The database does not let this user write ({words}). The user in DATABASE_URL needs "
             f"SELECT and UPDATE on '{TABLE}', on the primary server."
         )
+    if code == "53100" or "disk is full" in words:
+        return DatabaseUnavailable(
+            f"The database has no room left ({words}). Free space on its disk; what was not "
+            "settled is taken over when its lease ends."
+        )
+    if "database is locked" in words:
+        return DatabaseUnavailable(
+            f"Another program has kept the database locked for {SQLITE_BUSY_SECONDS:g} seconds. "
+            "Find out which one holds a transaction open; what was not settled is taken over when "
+            "its lease ends."
+        )
     return DatabaseUnavailable(
         f"The database cannot be used now: {words}. What was not settled is taken over when its "
         "lease ends; check DATABASE_URL and the server."

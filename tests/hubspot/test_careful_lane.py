@@ -474,11 +474,29 @@ def test_value_that_hubspot_refuses_fails_the_update(lane: CarefulLane, hubspot:
 def test_refusal_without_properties_fails_the_contact_in_hubspots_words(
     lane: CarefulLane, hubspot: Emulator
 ) -> None:
-    hubspot.contact_quota = 0
+    body = {"status": "error", "message": "An odd character", "category": "VALIDATION_ERROR"}
+    hubspot.fault(method="POST", path="/contacts$", status=400, body=body)
     outcome = deliver(lane)
     assert isinstance(outcome, Failed)
-    assert "reached its limit of 0 contacts" in outcome.message
+    assert "An odd character" in outcome.message
     assert outcome.signature == Signature("VALIDATION_ERROR")
+
+
+def test_refusal_by_a_full_account_costs_no_attempt(lane: CarefulLane, hubspot: Emulator) -> None:
+    hubspot.contact_quota = 0
+    outcome = deliver(lane)
+    assert isinstance(outcome, Stopped)
+    assert "reached its limit of 0 contacts" in outcome.message
+    assert outcome.signature == Signature("CONTACT_LIMIT")
+
+
+@pytest.mark.parametrize("status", [403, 404, 502])
+def test_refusal_costs_an_attempt_where_hubspot_tells_no_limit(
+    lane: CarefulLane, hubspot: Emulator, status: int
+) -> None:
+    hubspot.contact_quota = 0
+    hubspot.fault(path="/limits/", status=status, times=None)
+    assert isinstance(deliver(lane), Failed)
 
 
 def test_refusal_is_not_repeated(lane: CarefulLane, hubspot: Emulator, waits: Waits) -> None:

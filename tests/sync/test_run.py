@@ -315,9 +315,25 @@ def test_nine_refused_alike_pay_each_for_itself(
     emails = add_ten(table)
     hubspot.add_contact({"email": emails[9]})
     hubspot.contact_quota = 1
+    hubspot.fault(path="/limits/", status=404, times=None)
     report = runs.queue(100)
     assert outcomes(report) == {"failed": 9, "updated": 1}
     assert sorted(retry_counts(table)) == [0, 1]
+
+
+def test_full_account_costs_no_attempt_and_keeps_no_update_back(
+    table: Contacts, runs: Runs, hubspot: Emulator
+) -> None:
+    known, new = table.add("known@example.com"), table.add("new@example.com")
+    hubspot.add_contact({"email": "known@example.com"})
+    hubspot.contact_quota = 1
+    report = runs.queue()
+    assert (report.state, report.exit_code) == ("stopped", 3)
+    assert "subscription allows" in str(report.reason)
+    assert outcomes(report) == {"stopped": 1, "updated": 1}
+    assert table.state(known) == ("Complete", "Complete")
+    assert table.state(new) == ("Queued", "Error")
+    assert retry_counts(table) == {0}
 
 
 def test_ten_bad_addresses_do_not_stop_the_run(
