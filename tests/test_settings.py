@@ -71,6 +71,7 @@ def test_variables_that_hold_nothing_count_as_not_set(nothing: str) -> None:
         "HUBSPOT_SYNC_RETRY_EXPONENTIAL",
         "HUBSPOT_SYNC_LEASE_MINUTES",
         "HUBSPOT_SYNC_WORKERS",
+        "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT",
         "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID",
         "HUBSPOT_CUSTOM_PROPERTY_PAGE_ID",
         "HUBSPOT_CUSTOM_PROPERTY_SYNC_DATE",
@@ -144,6 +145,7 @@ each_number = pytest.mark.parametrize(
         ("HUBSPOT_SYNC_RETRY_DELAY_MINUTES", 1, 1440),
         ("HUBSPOT_SYNC_LEASE_MINUTES", 1, 1440),
         ("HUBSPOT_SYNC_WORKERS", 1, 32),
+        ("HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT", 0, 90),
     ],
 )
 
@@ -159,6 +161,7 @@ def _number(settings: Settings, variable: str) -> float:
         "HUBSPOT_SYNC_RETRY_DELAY_MINUTES": settings.retry_policy.base_delay / minute,
         "HUBSPOT_SYNC_LEASE_MINUTES": settings.lease / minute,
         "HUBSPOT_SYNC_WORKERS": settings.workers,
+        "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT": settings.quota_reserve,
     }[variable]
 
 
@@ -455,6 +458,7 @@ def test_faults_are_all_told_together() -> None:
         "HUBSPOT_SYNC_RETRY_EXPONENTIAL": "x",
         "HUBSPOT_SYNC_LEASE_MINUTES": "x",
         "HUBSPOT_SYNC_WORKERS": "x",
+        "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT": "x",
         "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID": "X",
         "HUBSPOT_CUSTOM_PROPERTY_PAGE_ID": "X",
         "HUBSPOT_CUSTOM_PROPERTY_SYNC_DATE": "X",

@@ -1,6 +1,7 @@
 """The portal as a whole: whose it is, what it has, and what a sync would find there."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +18,16 @@ from hubspot_sync.errors import (
 )
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.hubspot.portal import create_properties, look_at_portal, plan_contact
+from hubspot_sync.hubspot.portal import (
+    create_properties,
+    look_at_portal,
+    plan_contact,
+    with_hour,
+)
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import PlannedContact, PropertyState
 from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames, custom_properties
-from tests.conftest import TOKEN
+from tests.conftest import NOW, TOKEN
 
 NAMES = PropertyNames()
 OWN_NAMES = PropertyNames(domain_id="our_domain", page_id="our_page", sync_date="our_date")
@@ -202,6 +208,36 @@ def test_look_at_portal_when_the_days_quota_is_spent_stops_the_run(
     hubspot.daily_limit = 0
     with pytest.raises(QuotaSpent):
         look_at_portal(client, NAMES, PORTAL)
+
+
+SPENT = QuotaSpent("The day is spent.", is_daily=True, kept_back=True)
+
+
+@pytest.mark.parametrize("zone", ["US/Eastern", "Atlantis/Sunken"])
+def test_hour_at_which_the_quota_begins_anew_is_told(
+    client: HubSpotClient, hubspot: Emulator, zone: str
+) -> None:
+    hubspot.time_zone = zone
+    told = with_hour(client, SPENT, NOW)
+    hour = datetime(2026, 11, 25, 5 if zone == "US/Eastern" else 0, tzinfo=UTC)
+    assert (told.resume_at, told.kept_back, told.is_daily) == (hour, True, True)
+    assert str(told).startswith(f"The day is spent. It can go on at {hour:%Y-%m-%d %H:%M} UTC")
+
+
+@pytest.mark.parametrize("status", [401, 429, 502])
+def test_hour_is_left_out_where_hubspot_tells_it_no_more(
+    client: HubSpotClient, hubspot: Emulator, status: int
+) -> None:
+    hubspot.fault(path="/account-info/", status=status, policy="DAILY", times=None)
+    assert with_hour(client, SPENT, NOW) is SPENT
+
+
+def test_hour_is_asked_for_only_where_it_is_the_day_that_is_spent(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    moving = QuotaSpent("HubSpot moves the account.")
+    assert with_hour(client, moving, NOW) is moving
+    assert hubspot.request_count == 0
 
 
 def test_look_at_portal_after_a_signal_asks_nothing(

@@ -1,8 +1,19 @@
-"""How far apart requests must be."""
+"""How far apart requests must be, and how many of a day's are ours."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from hubspot_sync.rules.pace import SHARE, Limits, read_limits, spacing_seconds
+from hubspot_sync.rules.pace import (
+    SHARE,
+    Limits,
+    Quota,
+    next_midnight,
+    read_limits,
+    read_quota,
+    spacing_seconds,
+)
 
 HEADERS = {
     "x-hubspot-ratelimit-max": "100",
@@ -36,3 +47,63 @@ def test_spacing_of_a_portal_taken_up_by_others_is_the_whole_interval() -> None:
 
 def test_spacing_is_not_deceived_by_requests_still_under_way() -> None:
     assert spacing_seconds(Limits(100, 99, 10), ours=5) == pytest.approx(0.1 / SHARE)
+
+
+@pytest.mark.parametrize(
+    ("most", "remaining", "quota"),
+    [
+        ("250000", "249000", Quota(250_000, 249_000)),
+        ("250000", "0", Quota(250_000, 0)),
+        ("250000", None, None),
+        (None, "5", None),
+        ("0", "0", None),
+        ("many", "5", None),
+    ],
+)
+def test_read_quota_believes_no_half(
+    most: str | None, remaining: str | None, quota: Quota | None
+) -> None:
+    headers = {
+        "x-hubspot-ratelimit-daily": most,
+        "x-hubspot-ratelimit-daily-remaining": remaining,
+    }
+    given = {name: value for name, value in headers.items() if value is not None}
+    assert read_quota(given) == quota
+
+
+@pytest.mark.parametrize(
+    ("remaining", "percent", "is_down"),
+    [(51, 5, False), (50, 5, True), (0, 5, True), (1, 0, False), (0, 0, True)],
+)
+def test_quota_is_down_to_its_reserve(remaining: int, percent: int, is_down: bool) -> None:
+    assert Quota(1000, remaining).is_down_to(percent) is is_down
+
+
+@pytest.mark.parametrize(
+    ("now", "zone", "midnight"),
+    [
+        (
+            datetime(2026, 11, 24, 9, 30, tzinfo=UTC),
+            "US/Eastern",
+            datetime(2026, 11, 25, 5, tzinfo=UTC),
+        ),
+        (
+            datetime(2026, 11, 24, 3, 30, tzinfo=UTC),
+            "US/Eastern",
+            datetime(2026, 11, 24, 5, tzinfo=UTC),
+        ),
+        # The night in which the clocks go back.
+        (
+            datetime(2026, 10, 24, 23, 30, tzinfo=UTC),
+            "Europe/Berlin",
+            datetime(2026, 10, 25, 23, tzinfo=UTC),
+        ),
+        (
+            datetime(2026, 11, 24, 9, 30, tzinfo=UTC),
+            "Asia/Tokyo",
+            datetime(2026, 11, 24, 15, tzinfo=UTC),
+        ),
+    ],
+)
+def test_next_midnight_is_the_portals(now: datetime, zone: str, midnight: datetime) -> None:
+    assert next_midnight(now, ZoneInfo(zone)) == midnight
