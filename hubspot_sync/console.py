@@ -9,7 +9,6 @@ import itertools
 import json
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,15 +33,20 @@ from hubspot_sync.report import (
     RunState,
     run_to_json,
 )
-from hubspot_sync.rules.lifecycle import OutcomeName, Row
+from hubspot_sync.rules.lifecycle import MAX_ERROR_LENGTH, OutcomeName, Row
+from hubspot_sync.rules.words import escaped, shortened, visible
 
 MOST_ROWS = 50
 """Longer tables than this are cut: the rest is in `--json`."""
 
+MOST_OF_EMAIL = 254
+MOST_OF_STATUS = 12
+MOST_OF_ID = 14
+"""Characters that a cell shows of what may be a stranger's: real ones fit."""
+
 WIDTH_WITHOUT_TERMINAL = 100
 """Columns where there is no terminal to ask: in a log, and in cron's mail."""
 
-_NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _STYLES = {
     OutcomeName.CREATED: "green",
     OutcomeName.UPDATED: "green",
@@ -81,16 +85,16 @@ def show_wait(due: int | None, batch_size: int, interval: timedelta) -> None:
         )
 
 
-def visible(text: str) -> str:
-    """Take out what a terminal would obey instead of show; contacts are scraped from anywhere."""
-    return _NOT_SHOWN.sub("�", text.replace("\n", " ").replace("\t", " "))
+def cell(text: str | None, most: int) -> Text:
+    """Return a stranger's words as a table shows them: nothing obeyed, and not without end."""
+    return Text(visible(shortened(text or "", most)))
 
 
 def print_json(document: object) -> None:
     """Print one JSON document to standard output."""
-    text = json.dumps(document, ensure_ascii=False)
-    # Outside strings JSON has none of these; inside, an escape means the same.
-    sys.stdout.write(_NOT_SHOWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    # Where the output does not know the letter, what stands for it would be no JSON.
+    text = json.dumps(document, ensure_ascii=not _knows_all_letters(sys.stdout.encoding))
+    sys.stdout.write(escaped(text) + "\n")
 
 
 def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
@@ -145,12 +149,12 @@ def _contact_table(report: RunReport) -> Table:
     table.add_column("Message", overflow="fold")
     for contact in report.contacts[:MOST_ROWS]:
         table.add_row(
-            Text(visible(contact.email or "(none)")),
+            cell(contact.email or "(none)", MOST_OF_EMAIL),
             Text(contact.outcome, style=_STYLES.get(contact.outcome, "")),
             Text(contact.hubspot_contact_id or ""),
             Text(f"{contact.attempt}/{contact.attempts}"),
             Text(_clock(contact.next_retry_at)),
-            Text(visible(_message(contact, report))),
+            cell(_message(contact, report), MAX_ERROR_LENGTH),
         )
     return table
 
@@ -219,10 +223,10 @@ def show_plan(
         table.add_column("Message", overflow="fold")
         for plan in plans[:MOST_ROWS]:
             table.add_row(
-                Text(visible(plan.email or "(none)")),
+                cell(plan.email or "(none)", MOST_OF_EMAIL),
                 Text(plan.action),
                 Text(plan.hubspot_contact_id or ""),
-                Text(visible(plan.message or "")),
+                cell(plan.message, MAX_ERROR_LENGTH),
             )
         make_console().print(table)
     failing = sum(plan.action == "fail" for plan in plans)
@@ -275,12 +279,12 @@ def show_reset(rows: Sequence[Row], total: int) -> None:
     table.add_column("Error", overflow="fold")
     for row in rows[:MOST_ROWS]:
         table.add_row(
-            Text(visible(row.contact.email or "(none)")),
-            Text(visible(row.sync_status or "")),
-            Text(visible(row.processing_status or "")),
-            Text(visible(row.contact.hubspot_contact_id or "")),
+            cell(row.contact.email or "(none)", MOST_OF_EMAIL),
+            cell(row.sync_status, MOST_OF_STATUS),
+            cell(row.processing_status, MOST_OF_STATUS),
+            cell(row.contact.hubspot_contact_id, MOST_OF_ID),
             Text(str(row.retry_count)),
-            Text(visible(row.error or "")),
+            cell(row.error, MAX_ERROR_LENGTH),
         )
     make_console().print(table)
     say(
@@ -398,8 +402,12 @@ class _OneLine(logging.Formatter):
     default_msec_format = "%s.%03d"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        """Return the line, without what a terminal would obey; a traceback follows it as it is."""
+        """Return the line, without what a terminal would obey."""
         return visible(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        """Return a traceback, which alone has lines of its own."""
+        return "\n".join(visible(line) for line in super().formatException(ei).split("\n"))
 
 
 def log_fault(fault: Exception) -> None:
@@ -408,9 +416,12 @@ def log_fault(fault: Exception) -> None:
 
 
 def _table() -> Table:
-    is_plain = (make_console().encoding or "").lower().replace("-", "") != "utf8"
-    frame = box.ASCII2 if is_plain else box.SIMPLE_HEAD
+    frame = box.SIMPLE_HEAD if _knows_all_letters(make_console().encoding) else box.ASCII2
     return Table(box=frame, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _knows_all_letters(encoding: str | None) -> bool:
+    return (encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _clock(moment: datetime | None) -> str:

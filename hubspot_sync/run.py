@@ -14,11 +14,15 @@ from hubspot_sync.report import ContactReport, Ledger
 from hubspot_sync.rules.lifecycle import Settlement
 from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
 from hubspot_sync.rules.verdict import Tally, Verdict
+from hubspot_sync.rules.words import one_line
 
 if TYPE_CHECKING:
     from hubspot_sync.hubspot.client import HubSpotClient
 
 log = logging.getLogger(__name__)
+
+LONGEST_REASON = 1_000
+"""Characters of the sentence that says why a run stopped; it may repeat HubSpot's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +115,13 @@ class Run:
     def stop(self, stop: RunStopped) -> None:
         """End the run for all workers: no further request starts."""
         with self._lock:
-            self.stop_reason = self.stop_reason or str(stop)
+            self.stop_reason = self.stop_reason or one_line(str(stop), LONGEST_REASON)
         self.pulse.ending.ask()
 
     def remark(self, words: str) -> None:
         """Keep why contacts were stopped though the run goes on: the account refuses them."""
         with self._lock:
-            self._remark = self._remark or words
+            self._remark = self._remark or one_line(words, LONGEST_REASON)
 
     @property
     def reason(self) -> str | None:

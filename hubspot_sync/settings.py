@@ -25,6 +25,7 @@ LEASE_SLACK = timedelta(minutes=2)
 """What the waits between those requests, and the settling, need besides."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(:\d*)?")
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
 _TRUE = ("true", "1", "yes", "on")
@@ -208,7 +209,7 @@ class _Reader:
     def _shown(self, raw: str) -> str:
         """Return a value as a message may show it: a secret in the wrong line stays one."""
         token = self._variables.get("HUBSPOT_API_KEY", "").strip()
-        if raw.startswith("pat-") or (token and token in raw):
+        if "pat-" in raw or (token and token in raw):
             return "a token"
         return repr(raw.rpartition("@")[2] if "@" in raw else raw)
 
@@ -249,6 +250,10 @@ class _Reader:
                 "5432/database) or a file (sqlite:///contacts.db)."
             )
             return default
+        if rest.partition("?")[0].count("@") > 1:
+            # What follows the first one would count as the host, and be shown as such.
+            self.faults.append(f"{name} has more than one @: write the password's as %40.")
+            return default
         return f"{dialect}://{rest}"
 
     def property_name(self, role: str, default: str) -> str:
@@ -279,6 +284,8 @@ def _base_url(raw: str) -> str | None:
         host = parts.hostname or ""
         _ = parts.port
     except ValueError:
+        return None
+    if not _HOST_AND_PORT.fullmatch(parts.netloc):
         return None
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
     is_plain = not parts.path.strip("/")

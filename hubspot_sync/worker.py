@@ -174,8 +174,8 @@ class Worker:
         unsendable: list[Delivery] = []
         mapped: list[tuple[Contact, Properties]] = []
         for claim in list(self._waiting.values()):
-            fault = _fault_of(claim)
             try:
+                fault = _fault_of(claim)
                 properties = {} if fault else to_properties(claim.contact, mapping, today)
             except Exception as ours:  # noqa: BLE001 - it must not bar the others
                 fault = self._own_fault(ours)

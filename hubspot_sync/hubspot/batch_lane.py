@@ -29,7 +29,12 @@ from hubspot_sync.rules.grouping import (
     merge_updates,
     read_look_up,
 )
-from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent, is_same_contact
+from hubspot_sync.rules.identity import (
+    HubSpotRecord,
+    holds_what_was_sent,
+    is_record_id,
+    is_same_contact,
+)
 from hubspot_sync.rules.lifecycle import Delivered, Outcome, Released, Stopped
 from hubspot_sync.rules.reaction import account_full, is_unexplained
 from hubspot_sync.rules.retry import REQUEST_TRIES
@@ -122,8 +127,8 @@ class BatchLane:
             records, _ = self.client.read_batch(stored_ids, ours, by_email=False, tries=tries)
             return {record.id: record for record in records}
 
-        creates = [group for group in unknown if not group.contact.hubspot_contact_id]
-        stored = [group for group in unknown if group.contact.hubspot_contact_id]
+        creates = [group for group in unknown if not _may_be_stored(group)]
+        stored = [group for group in unknown if _may_be_stored(group)]
         for part, records in self._in_parts(stored, read):
             if records is None:
                 self._left += part
@@ -291,6 +296,10 @@ class BatchLane:
                 "HubSpot answers, but takes no writes: request after request was refused. The "
                 f"contacts are safe in the queue. The last refusal: {trouble}."
             ) from trouble
+
+
+def _may_be_stored(group: Group) -> bool:
+    return is_record_id(group.contact.hubspot_contact_id or "")
 
 
 def _groups(items: Sequence[Group] | Sequence[RecordUpdate]) -> list[Group]:

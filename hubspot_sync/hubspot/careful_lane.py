@@ -12,7 +12,12 @@ from hubspot_sync.errors import (
     Unavailable,
 )
 from hubspot_sync.hubspot.client import HubSpotClient
-from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent, is_same_contact
+from hubspot_sync.rules.identity import (
+    HubSpotRecord,
+    holds_what_was_sent,
+    is_record_id,
+    is_same_contact,
+)
 from hubspot_sync.rules.lifecycle import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.rules.mapping import Contact
 from hubspot_sync.rules.reaction import UNAVAILABLE, account_full, is_unexplained
@@ -122,7 +127,7 @@ class _Upsert:
         if found is not None:
             return found.id, self._without_email
         stored_id = self._contact.hubspot_contact_id
-        if stored_id:
+        if stored_id and is_record_id(stored_id):
             names = self._client.names
             record = self._client.read_by_id(stored_id, (names.domain_id, names.page_id))
             if record is not None and self._email in record.emails:

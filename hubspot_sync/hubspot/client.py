@@ -20,7 +20,7 @@ from hubspot_sync.errors import (
 )
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.accounting import BatchReply, Refusal, Success
-from hubspot_sync.rules.identity import HubSpotRecord
+from hubspot_sync.rules.identity import HubSpotRecord, is_record_id
 from hubspot_sync.rules.mapping import (
     PROPERTY_GROUP,
     CustomProperty,
@@ -340,7 +340,7 @@ class HubSpotClient:
 def _to_record(entry: object) -> HubSpotRecord:
     if isinstance(entry, Mapping):
         contact_id, properties = entry.get("id"), entry.get("properties")
-        if isinstance(contact_id, str | int) and contact_id and isinstance(properties, Mapping):
+        if is_record_id(str(contact_id)) and isinstance(properties, Mapping):
             known = {str(name): str(value) for name, value in properties.items() if value}
             return HubSpotRecord(str(contact_id), known)
     raise _not_promised("a contact")

@@ -60,7 +60,8 @@ class Transport:
         self._adapter = _DeadlineAdapter()
         self._session = requests.Session()
         # An auth object, for requests would let .netrc replace a plain header.
-        self._session.auth = _BearerToken(token)
+        self._bearer = _BearerToken(token)
+        self._session.auth = self._bearer
         self._session.headers["User-Agent"] = f"hubspot-sync/{__version__}"
         self._session.mount("https://", self._adapter)
         self._session.mount("http://", self._adapter)
@@ -167,7 +168,7 @@ class Transport:
                     stream=True,
                 ) as response,
             ):
-                content = _read_all(response, self._adapter)
+                content = self._bearer.conceal(_read_all(response, self._adapter))
         except requests.ConnectTimeout as error:
             raise Unavailable("HubSpot could not be reached in time") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
@@ -196,6 +197,10 @@ class _BearerToken(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+    def conceal(self, content: bytes) -> bytes:
+        """Take the token out of an answer that repeats it, whose words may be shown and stored."""
+        return content.replace(self._token.encode(), b"(token)") if self._token else content
 
 
 class _Deadline:

@@ -1,9 +1,17 @@
 """Which HubSpot record is this contact: answered from a record that was read, never from memory."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hubspot_sync.rules.mapping import Contact, PropertyNames, normalise_email
+
+_RECORD_ID = re.compile(r"[0-9]{1,20}")
+
+
+def is_record_id(text: str) -> bool:
+    """Tell whether HubSpot could have given this id to a record."""
+    return _RECORD_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ The claim turns a row into a `Claim` (`claim_row`); a delivery ends in one `Outc
 turns the two and the row as it is then into a `Settlement`: what to report and what to write.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,17 +13,13 @@ from typing import assert_never
 from hubspot_sync.errors import Signature
 from hubspot_sync.rules.mapping import Contact
 from hubspot_sync.rules.retry import RetryPolicy
+from hubspot_sync.rules.words import one_line
 
 CRM = "hubspot"
 """Our name in `last_failed_crm`."""
 
 MAX_ERROR_LENGTH = 500
 """The error column's length in deployments that limit it."""
-
-_NOT_PRINTABLE = re.compile(
-    # White space and control characters, and what turns or hides the text that follows.
-    r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+"
-)
 
 
 class SyncStatus(StrEnum):
@@ -315,10 +310,7 @@ def _written_by(
 
 def error_text(message: str) -> str:
     """Fit a message into the error column: one line, no control characters, 500 at most."""
-    # Half an emoji, which JSON can carry, can be written to no database.
-    whole = message.encode("utf-8", "replace").decode()
-    text = _NOT_PRINTABLE.sub(" ", whole).strip()
-    return text if len(text) <= MAX_ERROR_LENGTH else text[: MAX_ERROR_LENGTH - 1] + "…"
+    return one_line(message, MAX_ERROR_LENGTH)
 
 
 def leave_to_them(row: Row) -> dict[str, object]:

@@ -181,8 +181,8 @@ def to_properties(contact: Contact, mapping: PropertyMap, today: date) -> dict[s
         "firstname": first,
         "lastname": last,
         "phone": _clean(contact.phone_number),
-        mapping.names.domain_id: contact.domain_id,
-        mapping.names.page_id: contact.page_id,
+        mapping.names.domain_id: _clean(contact.domain_id),
+        mapping.names.page_id: _clean(contact.page_id),
         mapping.names.sync_date: _sync_date(today, mapping.sync_date_type),
     }
     return {

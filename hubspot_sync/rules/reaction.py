@@ -24,9 +24,14 @@ from hubspot_sync.errors import (
 )
 from hubspot_sync.rules.mapping import STANDARD_PROPERTIES
 from hubspot_sync.rules.retry import LONGEST_WAIT_SECONDS, parse_retry_after
+from hubspot_sync.rules.words import one_line
 
 UNAVAILABLE = Signature("UNAVAILABLE")
 """The signature of a contact for which HubSpot gave no usable answer."""
+
+LONGEST_WORDS = 500
+LONGEST_NAME = 100
+"""Characters that are told of HubSpot's words, and of a name or code among them."""
 
 _LOCKED_SECONDS = 2.0
 _SECONDLY_SECONDS = 1.0
@@ -125,7 +130,7 @@ def problems_of(body: Mapping[str, object]) -> list[Problem]:
 def _refusal(
     status: int, body: Mapping[str, object], custom_properties: Collection[str]
 ) -> HubSpotSyncError:
-    words = _text(body.get("message")) or "no reason given"
+    words = one_line(_text(body.get("message")), LONGEST_WORDS) or "no reason given"
     match status:
         case 401:
             return HubSpotDenied(
@@ -160,10 +165,12 @@ def _rejection(
     never_sent = [each for each in problems if _is_never_sent(each, custom_properties)]
     if problems:
         first = (never_sent or problems)[0]
-        signature = Signature(first.code, first.property_name)
+        name = one_line(first.property_name or "", LONGEST_NAME)
+        signature = Signature(one_line(first.code, LONGEST_NAME), name or None)
         words = "; ".join(_in_words(problem) for problem in problems)
     else:
-        signature = Signature(_text(body.get("category")) or f"HTTP_{status}")
+        category = one_line(_text(body.get("category")), LONGEST_NAME)
+        signature = Signature(category or f"HTTP_{status}")
     if never_sent:
         words += (
             ". An administrator requires what the sync does not send: make the property optional "
@@ -267,7 +274,8 @@ def _missing_scopes(body: Mapping[str, object], words: str) -> str:
         for scope in _list(_mapping(entry.get("context")).get("requiredGranularScopes"))
     )
     if scopes:
-        mend = "Give the private app or service key these scopes: " + ", ".join(scopes)
+        listed = one_line(", ".join(scopes), LONGEST_WORDS)
+        mend = f"Give the private app or service key these scopes: {listed}"
     else:
         mend = f"Check the scopes and the portal of the private app or service key ({words})"
     return (

@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable
@@ -188,8 +188,18 @@ def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine
         url: with the driver named, as the settings give it.
         create: make the SQLite file if there is none; otherwise a missing file is an error.
         pool_size: connections at most.
+
+    Raises:
+        WrongUsage: the address is none.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Without its cause, whose words hold the password.
+        raise WrongUsage(
+            "DATABASE_URL is not an address: the port must be a number, and special characters in "
+            "the password are written as %40 and the like."
+        ) from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed.database, create=create, pool_size=pool_size)
     engine = create_engine(
@@ -223,7 +233,7 @@ def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
     mode = "rwc" if create else "rw"
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"file:{quote(path or '')}?mode={mode}",
             uri=True,
             timeout=SQLITE_BUSY_SECONDS,
@@ -232,6 +242,9 @@ def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
             # them ourselves.
             isolation_level=None,
         )
+        # SQLite holds what it is given; one text that is no UTF-8 must not bar all the others.
+        connection.text_factory = lambda found: found.decode("utf-8", "replace")
+        return connection
 
     engine = create_engine(
         "sqlite://", creator=connect, poolclass=QueuePool, pool_size=pool_size, max_overflow=0

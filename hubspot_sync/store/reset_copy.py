@@ -34,7 +34,7 @@ class ResetCopy:
     def keep(self, rows: Sequence[Row]) -> None:
         """Write the rows, and return when the disk has them."""
         for row in rows:
-            self._file.write(json.dumps(_to_json(row), ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(_to_json(row), default=str) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
