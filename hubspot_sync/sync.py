@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hubspot_sync.clock import Pulse, start_deaf
-from hubspot_sync.errors import DatabaseUnavailable, RunStopped
+from hubspot_sync.errors import DatabaseUnavailable, RunStopped, WrongUsage
 from hubspot_sync.report import ContactReport, RunReport, new_run_id
 from hubspot_sync.run import Plan, Run
 from hubspot_sync.store.contact_queue import ContactQueue
@@ -93,6 +93,11 @@ class Sync:
             task(worker)
         except RunStopped as stop:
             self._run.stop(stop)
+        except WrongUsage as gone:
+            if not self._run.ledger.claimed:
+                raise
+            # The table was there when the run began; its account must not be lost with it.
+            self._run.stop(DatabaseUnavailable(str(gone)))
         finally:
             worker.close()
 
@@ -121,5 +126,5 @@ class Sync:
             return 0
         try:
             return self._queue.count_due()
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, WrongUsage):
             return None

@@ -19,6 +19,7 @@ from hubspot_sync.errors import (
     QuotaSpent,
     Refused,
     RunStopped,
+    WrongUsage,
 )
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
 from hubspot_sync.rules.lifecycle import (
@@ -297,7 +298,11 @@ class Worker:
             raise lost
 
     def _write(self, deliveries: Sequence[Delivery]) -> None:
-        settlements = self._queue.settle(deliveries)
+        try:
+            settlements = self._queue.settle(deliveries)
+        except WrongUsage as gone:
+            # The table was there when these were claimed: it is the database that went away.
+            raise DatabaseUnavailable(str(gone)) from gone
         settled = {settlement.claim.contact.id for settlement in settlements}
         self._unsettled = [entry for entry in self._unsettled if entry[0].contact.id not in settled]
         self._run.note(settlements, self._shared)

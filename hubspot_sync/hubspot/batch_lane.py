@@ -121,18 +121,21 @@ class BatchLane:
         """Find contacts whose address is new, under the ids that earlier syncs stored."""
         names = self.client.names
 
-        def read(part: Sequence[Group], tries: int) -> dict[str, HubSpotRecord]:
+        def read(
+            part: Sequence[Group], tries: int
+        ) -> tuple[dict[str, HubSpotRecord], frozenset[str]]:
             stored_ids = sorted({group.contact.hubspot_contact_id or "" for group in part})
             ours = (names.domain_id, names.page_id)
-            records, _ = self.client.read_batch(stored_ids, ours, by_email=False, tries=tries)
-            return {record.id: record for record in records}
+            records, gone = self.client.read_batch(stored_ids, ours, by_email=False, tries=tries)
+            return {record.id: record for record in records}, gone
 
         creates = [group for group in unknown if not _may_be_stored(group)]
         stored = [group for group in unknown if _may_be_stored(group)]
-        for part, records in self._in_parts(stored, read):
-            if records is None:
+        for part, told in self._in_parts(stored, read):
+            if told is None:
                 self._left += part
                 continue
+            records, gone = told
             for group in part:
                 record = records.get(group.contact.hubspot_contact_id or "")
                 if record and group.email in record.emails:
@@ -140,8 +143,11 @@ class BatchLane:
                 elif record and any(is_same_contact(record, each, names) for each in group.members):
                     # The contact has a new address, so this once the address is sent.
                     self._updates.append((record.id, group, group.properties))
-                else:
+                elif record or group.contact.hubspot_contact_id in gone:
                     creates.append(group)
+                else:
+                    # An id that the answer passes over is not known to be gone.
+                    self._left.append(group)
         return creates
 
     def _create(self, groups: Sequence[Group]) -> Iterator[Ends]:

@@ -119,7 +119,7 @@ class _Upsert:
             if isinstance(step, Delivered):
                 return step
             known, changes = step
-        raise Unavailable("HubSpot said in turn that the contact exists and that it does not")
+        raise Unavailable("HubSpot contradicted itself at each step")
 
     def _find(self) -> tuple[str | None, Properties]:
         """Find the record to update and what to send it; the search index may miss a new one."""
@@ -165,16 +165,25 @@ class _Upsert:
         except Interrupted as end:
             self.wrote = self.wrote or end.outcome_unknown
             raise
-        return Delivered(updated, created=False)
+        if updated == contact_id:
+            return Delivered(updated, created=False)
+        # Merged meanwhile, or somebody else's answer: only reading tells.
+        shown = self._shown(contact_id, changes)
+        return Delivered(shown, created=False) if shown else (contact_id, changes)
 
     def _look_at(self, contact_id: str, changes: Properties, trouble: Unavailable) -> Delivered:
         """After an update without a usable answer: delivered only if HubSpot shows the values."""
         self.wrote = self.wrote or trouble.outcome_unknown
-        if trouble.outcome_unknown:
-            found = self._client.read_by_id(contact_id, tuple(changes))
-            if found is not None and holds_what_was_sent(found, changes):
-                return Delivered(found.id, created=False)
-        raise trouble
+        shown = self._shown(contact_id, changes) if trouble.outcome_unknown else None
+        if shown is None:
+            raise trouble
+        return Delivered(shown, created=False)
+
+    def _shown(self, contact_id: str, changes: Properties) -> str | None:
+        """Return the record's id, which a merge changes, if HubSpot shows what was sent to it."""
+        found = self._client.read_by_id(contact_id, tuple(changes))
+        is_there = found is not None and holds_what_was_sent(found, changes)
+        return found.id if found and is_there else None
 
     def _look_again(self, trouble: Unavailable) -> Delivered | tuple[str | None, Properties]:
         """After a create whose answer was lost: ask the record store, never create blindly."""

@@ -95,11 +95,9 @@ class HubSpotClient:
                 "properties": ["email", "hs_additional_emails"],
                 "limit": 5,
             },
+            check=_found,
         )
-        results = body.get("results")
-        if not isinstance(results, list):
-            raise _not_promised("a search")
-        for record in map(_to_record, results):
+        for record in _found(body):
             if email in record.emails:
                 return record
         return None
@@ -123,7 +121,11 @@ class HubSpotClient:
             Unavailable: with `outcome_unknown` where it may have been created.
         """
         body = self.transport.request(
-            "POST", self._paths.contacts, {"properties": dict(properties)}, repeatable=False
+            "POST",
+            self._paths.contacts,
+            {"properties": dict(properties)},
+            repeatable=False,
+            check=lambda body: _require_email(_to_record(body), properties.get("email")),
         )
         return _to_record(body).id
 
@@ -138,6 +140,7 @@ class HubSpotClient:
             "PATCH",
             f"{self._paths.contacts}/{quote(contact_id, safe='')}",
             {"properties": dict(properties)},
+            check=_to_record,
         )
         return _to_record(body).id
 
@@ -330,11 +333,27 @@ class HubSpotClient:
         wanted = ",".join(("email", "hs_additional_emails", *properties))
         try:
             body = self.transport.request(
-                "GET", f"{self._paths.contacts}/{key}", params={"properties": wanted, **params}
+                "GET",
+                f"{self._paths.contacts}/{key}",
+                params={"properties": wanted, **params},
+                check=_to_record,
             )
         except NotFound:
             return None
         return _to_record(body)
+
+
+def _found(body: Mapping[str, object]) -> list[HubSpotRecord]:
+    results = body.get("results")
+    if not isinstance(results, list):
+        raise _not_promised("a search")
+    return [_to_record(entry) for entry in results]
+
+
+def _require_email(record: HubSpotRecord, email: str | None) -> None:
+    """Raise where HubSpot answers a create with another contact than was sent."""
+    if record.primary_email not in (None, email):
+        raise _not_promised("the contact")
 
 
 def _to_record(entry: object) -> HubSpotRecord:

@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import requests
@@ -84,6 +84,7 @@ class Transport:
         repeatable: bool = True,
         tries: int = REQUEST_TRIES,
         from_reserve: bool = False,
+        check: Callable[[Mapping[str, object]], object] = bool,
     ) -> Mapping[str, object]:
         """Send a request and return the body of its answer.
 
@@ -96,6 +97,8 @@ class Transport:
                 certainly not carried out.
             tries: how often in all, with waits between.
             from_reserve: send it even where only the reserve of the day's quota is left.
+            check: raises Unavailable where a success lacks what it promises; it is no answer then,
+                and the request is tried again like any that got none.
 
         Raises:
             QuotaSpent: before sending, where only the reserve is left.
@@ -109,9 +112,10 @@ class Transport:
                     if not from_reserve:
                         self._pace.require_quota()
                     answer = self._exchange(method, path, body, params)
-                    return read_answer(
+                    told = read_answer(
                         answer, custom_properties=self._custom_properties, now=self.pulse.now()
                     )
+                    check(told)
                 except Unavailable as trouble:
                     place = _without_email(path)
                     log.info("%s %s: %s (try %d)", method, place, trouble, failed_tries)
@@ -123,6 +127,8 @@ class Transport:
                         trouble.outcome_unknown = may_be_done
                         raise
                     self.wait(trouble.wait_seconds, failed_tries)
+                else:
+                    return told
         except Interrupted as end:
             end.outcome_unknown = may_be_done
             raise

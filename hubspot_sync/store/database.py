@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -233,15 +234,21 @@ def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
     mode = "rwc" if create else "rw"
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            f"file:{quote(path or '')}?mode={mode}",
-            uri=True,
-            timeout=SQLITE_BUSY_SECONDS,
-            check_same_thread=False,
-            # With the driver's own transactions, an UPDATE can escape a rollback; so we begin
-            # them ourselves.
-            isolation_level=None,
-        )
+        try:
+            connection = sqlite3.connect(
+                f"file:{quote(path or '')}?mode={mode}",
+                uri=True,
+                timeout=SQLITE_BUSY_SECONDS,
+                check_same_thread=False,
+                # With the driver's own transactions, an UPDATE can escape a rollback; so we begin
+                # them ourselves.
+                isolation_level=None,
+            )
+        except sqlite3.OperationalError as error:
+            if path and Path(path).exists():
+                words = f"the file {path} cannot be opened; look at its permissions"
+                raise sqlite3.OperationalError(words) from error
+            raise
         # SQLite holds what it is given; one text that is no UTF-8 must not bar all the others.
         connection.text_factory = lambda found: found.decode("utf-8", "replace")
         return connection
@@ -292,7 +299,18 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
     if code == "42501" or code == "25006" or "readonly database" in words:
         return DatabaseUnavailable(
             f"The database does not let this user write ({words}). The user in DATABASE_URL needs "
-            f"SELECT and UPDATE on '{TABLE}', on the primary server."
+            f"SELECT and UPDATE on '{TABLE}', on the primary server; an SQLite file must be "
+            "writable, and not be replaced while a run is at work."
+        )
+    if re.search("too many (connections|clients)|connection slots|connection limit", words):
+        return DatabaseUnavailable(
+            f"The database has no connection left ({words}). Raise its limit, or lower "
+            "HUBSPOT_SYNC_WORKERS: a run needs two more than that. The contacts are safe."
+        )
+    if code == "57014":
+        return DatabaseUnavailable(
+            f"The database ended a query that took too long ({words}). Run 'hubspot-sync init-db "
+            "--indexes', or raise the user's statement_timeout; the contacts are safe."
         )
     if code == "53100" or "disk is full" in words:
         return DatabaseUnavailable(
