@@ -107,14 +107,12 @@ class Asked:
         is_wanted: somebody wants it sent, and it was neither delivered nor given up since.
         spent: attempts of ours since it was asked for.
         other_crm: another CRM has had a hand in the shared columns, so `spent` proves nothing.
-        put_back: it was given back after a takeover, so that nobody has asked for it anew.
         confirmed: the record ids that HubSpot has given for it.
     """
 
     is_wanted: bool
     spent: int = 0
     other_crm: bool = False
-    put_back: bool = False
     confirmed: set[str] = field(default_factory=set)
 
 
@@ -375,7 +373,6 @@ class QueueMachine(RuleBasedStateMachine):
         key = self.key(who)
         self._write(key, stamped, **decision)
         self.asked[key].is_wanted = is_wanted(self.look().rows[key])
-        self.asked[key].put_back = False
 
     @precondition(lambda self: self.idle and self.holds and self.asked)
     @rule(who=who)
@@ -550,7 +547,7 @@ class QueueMachine(RuleBasedStateMachine):
         if claim.is_takeover:
             # What was claimed only to be given up was not sent once more.
             asked.spent = min(asked.spent + 1, ATTEMPTS)
-        elif _is_asked_anew(began) and not asked.put_back:
+        elif _is_asked_anew(began):
             asked.spent = 0
         is_last = asked.spent == ATTEMPTS
         assert asked.other_crm or is_last == claim.is_out_of_attempts, "no fifth attempt is made"
@@ -575,7 +572,7 @@ class QueueMachine(RuleBasedStateMachine):
                 "last_failed_crm": "hubspot",
                 "next_retry_at": None,
             }
-        elif _is_asked_anew(began) and not asked.put_back:
+        elif _is_asked_anew(began):
             expected["retry_count"] = 0
         assert row == expected
 
@@ -662,7 +659,6 @@ class QueueMachine(RuleBasedStateMachine):
         elif sent_values(before) != sent_values(hold.began):
             again = before | marked("Queued", "Queued") | hold.proof
             assert after == again, "an edit is sent again"
-            self.asked[hold.key].put_back = False
         elif isinstance(outcome, Delivered):
             self._check_delivered(hold, before, after)
         elif isinstance(outcome, Stopped):
@@ -722,7 +718,6 @@ class QueueMachine(RuleBasedStateMachine):
     def _check_released(self, hold: Hold, before: TableRow, after: TableRow) -> None:
         asked = self.asked[hold.key]
         if hold.claim.is_takeover:
-            asked.put_back = True
             # Queued with its retries used up would mean that it was asked for anew.
             is_last = hold.retries >= RETRIES
             given_back = before | marked("Queued", "Error" if is_last else "Queued")
@@ -758,7 +753,7 @@ class QueueMachine(RuleBasedStateMachine):
             expected |= CLEARED
             asked.other_crm, asked.spent = False, 0
         assert after == expected
-        asked.is_wanted = asked.put_back = False
+        asked.is_wanted = False
         for hold in self.holds:
             if hold.key == key:
                 hold.is_touched = hold.is_overruled = True
