@@ -32,6 +32,7 @@ class HubSpotSyncError(Exception):
     """
 
     exit_code = 3
+    correlation_id: str | None = None
 
 
 class WrongUsage(HubSpotSyncError):

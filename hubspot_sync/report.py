@@ -23,6 +23,13 @@ MOST_UNDELIVERED_LISTED = 1_000
 DELIVERED = (OutcomeName.CREATED, OutcomeName.UPDATED)
 
 
+class LogFormat(StrEnum):
+    """How a record of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class RunState(StrEnum):
     """How a run ended, in the words of `--json`."""
 
@@ -105,18 +112,42 @@ class RunReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PropertyChange:
+    """What a write would make of one property; `old` is None where it is empty."""
+
+    name: str
+    old: str | None
+    new: str
+
+
+class PlannedAction(StrEnum):
+    """What a run would do with a contact, as far as reading tells."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    FAIL = "fail"
+    UNKNOWN = "not known"
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedContact:
     """What a run would do with a contact.
 
     Attributes:
-        action: `create`, `update` or `fail`.
+        message: why it would fail.
+        changes: the properties that would get another value.
+        unchanged: how many would be sent and have that value already.
+        shared_with: contacts with the same email, which would have the same delivery.
     """
 
     id: UUID
     email: str | None
-    action: str
+    action: PlannedAction
     hubspot_contact_id: str | None = None
     message: str | None = None
+    changes: tuple[PropertyChange, ...] = ()
+    unchanged: int = 0
+    shared_with: tuple[UUID, ...] = ()
 
 
 class PropertyState(StrEnum):
@@ -139,6 +170,31 @@ class PropertyReport:
     property: CustomProperty
     state: PropertyState
     note: str = ""
+
+
+class CheckState(StrEnum):
+    """What `doctor` found about one thing."""
+
+    OK = "ok"
+    MEND = "mend"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that `doctor` looked at.
+
+    Attributes:
+        about: what it is about, in a word or two.
+        words: what was found.
+        mend: what to do, where something is to be done: a command, or where to click.
+    """
+
+    about: str
+    state: CheckState
+    words: str
+    mend: str = ""
 
 
 class Ledger:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hubspot_sync.clock import Pulse
-from hubspot_sync.errors import Interrupted, RunStopped, Signature
+from hubspot_sync.errors import HubSpotDenied, Interrupted, RunStopped, Signature
 from hubspot_sync.report import ContactReport, Ledger
 from hubspot_sync.rules.lifecycle import Settlement
 from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
@@ -114,6 +114,12 @@ class Run:
 
     def stop(self, stop: RunStopped) -> None:
         """End the run for all workers: no further request starts."""
+        if isinstance(stop, HubSpotDenied):
+            log.critical(
+                "HubSpot refuses the token; no contact can be delivered; correlation id %s",
+                stop.correlation_id or "none",
+                extra={"correlation_id": stop.correlation_id},
+            )
         with self._lock:
             self.stop_reason = self.stop_reason or one_line(str(stop), LONGEST_REASON)
         self.pulse.ending.ask()
@@ -158,6 +164,11 @@ class Run:
             for settlement in settlements:
                 others = shared.get(settlement.claim.contact.id, ())
                 report = self.ledger.add(settlement, others)
-                log.debug("contact %s: %s", report.id, report.outcome)
+                log.debug(
+                    "contact %s: %s",
+                    report.id,
+                    report.outcome,
+                    extra={"contact_id": str(report.id)},
+                )
                 if self._on_settled:
                     self._on_settled(report)

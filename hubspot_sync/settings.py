@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -59,6 +60,7 @@ class Settings:
     """
 
     api_key: str = field(default="", repr=False)
+    api_key_source: str = field(default="HUBSPOT_API_KEY", compare=False)
     portal_id: str | None = None
     base_url: str = DEFAULT_BASE_URL
     api_version: str = "v3"
@@ -77,8 +79,8 @@ class Settings:
         """Raise WrongUsage where a command needs HubSpot and there is no token."""
         if not self.api_key:
             raise WrongUsage(
-                "HUBSPOT_API_KEY is empty: set it to a private app token or service key of your "
-                "HubSpot portal."
+                f"{self.api_key_source} is empty: set it to a private app token or "
+                "service key of your HubSpot portal."
             )
 
 
@@ -111,11 +113,15 @@ def read_environment(environment: Mapping[str, str], env_file: Path | None) -> d
 def exposed(env_file: Path | None) -> Path | None:
     """Return the settings file where every user of the machine may read it."""
     path = env_file or Path(".env")
+    return path if is_exposed(path) else None
+
+
+def is_exposed(path: Path) -> bool:
+    """Tell whether every user of the machine may read a file."""
     try:
-        is_exposed = path.is_file() and bool(path.stat().st_mode & stat.S_IROTH)
-    except OSError:
-        return None
-    return path if is_exposed else None
+        return path.is_file() and bool(path.stat().st_mode & stat.S_IROTH)
+    except (OSError, ValueError):
+        return False
 
 
 def load_settings(variables: Mapping[str, str]) -> Settings:
@@ -125,8 +131,40 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
         SettingsError: with one sentence for each setting that is wrong.
     """
     read = _Reader(variables)
-    settings = Settings(
+    settings = _read(read)
+    faults = read.faults + _faults_between(settings, read.faulty)
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def known_names() -> set[str]:
+    """Return the names of all settings."""
+    reader = _Reader({})
+    _read(reader)
+    return reader.known
+
+
+def misspelt(variables: Mapping[str, str]) -> dict[str, str | None]:
+    """Return variables that look like a setting and are none, each with the one it may mean.
+
+    Every HUBSPOT_… counts; of other names only what is all but a setting's, for the environment
+    is full of other programs' variables.
+    """
+    known = known_names()
+    found: dict[str, str | None] = {}
+    for name in sorted(set(variables) - known):
+        near = get_close_matches(name, known, n=1, cutoff=0.85)
+        is_near = bool(near) and near[0] not in name
+        if name.startswith("HUBSPOT_") or is_near:
+            found[name] = near[0] if near else None
+    return found
+
+
+def _read(read: "_Reader") -> Settings:
+    return Settings(
         api_key=read.token("HUBSPOT_API_KEY"),
+        api_key_source=read.token_source,
         portal_id=read.text("HUBSPOT_PORTAL_ID", "", _portal_id, "a number, or nothing") or None,
         base_url=read.text(
             "HUBSPOT_API_BASE_URL",
@@ -160,10 +198,6 @@ def load_settings(variables: Mapping[str, str]) -> Settings:
             sync_date=read.property_name("SYNC_DATE", "scrapersky_sync_date"),
         ),
     )
-    faults = read.faults + _faults_between(settings, read.faulty)
-    if faults:
-        raise SettingsError(faults)
-    return settings
 
 
 def _faults_between(settings: Settings, faulty: set[str]) -> list[str]:
@@ -191,14 +225,17 @@ class _Reader:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
+        self._token = variables.get("HUBSPOT_API_KEY", "").strip()
+        self.token_source = "HUBSPOT_API_KEY"  # noqa: S105 - a name
         self.faults: list[str] = []
         self.faulty: set[str] = set()
+        self.known: set[str] = set()
 
     def text(
         self, name: str, default: str, check: Callable[[str], str | None], may_hold: str
     ) -> str:
         """Return the checked value; `check` gives its clean form, or None where it is wrong."""
-        raw = self._variables.get(name, "").strip() or default
+        raw = self._raw(name) or default
         value = check(raw)
         if value is None:
             self.faults.append(f"{name} is {self._shown(raw)}; it must be {may_hold}.")
@@ -206,10 +243,13 @@ class _Reader:
             return default
         return value
 
+    def _raw(self, name: str) -> str:
+        self.known.add(name)
+        return self._variables.get(name, "").strip()
+
     def _shown(self, raw: str) -> str:
         """Return a value as a message may show it: a secret in the wrong line stays one."""
-        token = self._variables.get("HUBSPOT_API_KEY", "").strip()
-        if "pat-" in raw or (token and token in raw):
+        if "pat-" in raw or (self._token and self._token in raw):
             return "a token"
         return repr(raw.rpartition("@")[2] if "@" in raw else raw)
 
@@ -227,7 +267,13 @@ class _Reader:
         return self.text(name, str(default).lower(), check, "true or false") in _TRUE
 
     def token(self, name: str) -> str:
-        value = self._variables.get(name, "").strip()
+        value = self._raw(name)
+        file = self._raw(f"{name}_FILE")
+        if file:
+            self._token = self._token or value
+            value = self._token_in(file, name, value)
+            self.token_source = name = f"{name}_FILE"
+            self._token = self._token or value
         if not re.fullmatch(r"[\x21-\x7e]*", value):
             # Its value is not shown: it is a secret even where it is mistyped.
             self.faults.append(
@@ -236,8 +282,22 @@ class _Reader:
             )
         return value
 
+    def _token_in(self, file: str, name: str, beside: str) -> str:
+        if beside:
+            self.faults.append(f"{name} and {name}_FILE are both set: keep one of them.")
+            return ""
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            self.faults.append(
+                f"{name}_FILE is {self._shown(file)}, which cannot be read ({why}); it must name a "
+                "file that holds the private app token or service key alone."
+            )
+            return ""
+
     def database_url(self, name: str, default: str) -> str:
-        raw = self._variables.get(name, "").strip() or default
+        raw = self._raw(name) or default
         scheme, found, rest = raw.partition("://")
         dialect = _DIALECTS.get(scheme.lower())
         # SQLite without a path is a database in memory, which forgets the contacts at once.

@@ -179,7 +179,7 @@ class Worker:
                 fault = _fault_of(claim)
                 properties = {} if fault else to_properties(claim.contact, mapping, today)
             except Exception as ours:  # noqa: BLE001 - it must not bar the others
-                fault = self._own_fault(ours)
+                fault = self._own_fault(ours, claim.contact)
             if fault:
                 unsendable.append((self._waiting.pop(claim.contact.id), Failed(fault)))
             else:
@@ -207,10 +207,15 @@ class Worker:
         except HubSpotSyncError:
             raise
         except Exception as ours:  # noqa: BLE001 - it must not bar the others
-            return Failed(self._own_fault(ours))
+            return Failed(self._own_fault(ours, group.contact))
 
-    def _own_fault(self, fault: Exception) -> str:
-        log.warning("hubspot-sync stumbled over a contact (%s)", type(fault).__name__)
+    def _own_fault(self, fault: Exception, contact: Contact | None = None) -> str:
+        log.warning(
+            "hubspot-sync stumbled over contact %s (%s)",
+            contact.id if contact else "(one of a batch)",
+            type(fault).__name__,
+            extra={"contact_id": str(contact.id)} if contact else None,
+        )
         log.debug("how it happened", exc_info=fault)
         return (
             f"hubspot-sync could not handle this contact ({type(fault).__name__}). That is a fault "
@@ -226,6 +231,8 @@ class Worker:
             signature = signature_of(outcome)
             if isinstance(outcome, Stopped) and outcome.signature:
                 self._run.remark(outcome.message)
+            if isinstance(outcome, Failed | Stopped) and outcome.signature:
+                _log_refusal(group, outcome)
             if isinstance(outcome, Delivered):
                 self._run.accepted()
                 verdict = self._run.verdict
@@ -306,6 +313,18 @@ class Worker:
         settled = {settlement.claim.contact.id for settlement in settlements}
         self._unsettled = [entry for entry in self._unsettled if entry[0].contact.id not in settled]
         self._run.note(settlements, self._shared)
+
+
+def _log_refusal(group: Group, outcome: Failed | Stopped) -> None:
+    # Without HubSpot's words, which may repeat the address.
+    for member in group.members:
+        log.info(
+            "contact %s: HubSpot refused it, %s; correlation id %s",
+            member.id,
+            outcome.signature,
+            outcome.correlation_id or "none",
+            extra={"contact_id": str(member.id), "correlation_id": outcome.correlation_id},
+        )
 
 
 def _fault_of(claim: Claim) -> str | None:

@@ -23,6 +23,7 @@ from hubspot_sync import console
 from hubspot_sync.errors import RunStopped, SettingsError
 from hubspot_sync.report import (
     ContactReport,
+    PlannedAction,
     PlannedContact,
     PropertyReport,
     PropertyState,
@@ -130,7 +131,9 @@ def test_table_of_a_run_obeys_no_word(columns: str, told: list[tuple[str | None,
 @given(st.lists(st.tuples(emails, words), min_size=1, max_size=5))
 @example([(odd, odd) for odd in (*ODD, *MARKUP)])
 def test_table_of_a_dry_run_obeys_no_word(columns: str, told: list[tuple[str | None, str]]) -> None:
-    plans = [PlannedContact(KEY, email, "fail", "20001", error) for email, error in told]
+    plans = [
+        PlannedContact(KEY, email, PlannedAction.FAIL, "20001", error) for email, error in told
+    ]
     check_table(
         lambda: console.show_plan(plans, 9, command="sync-queue", as_json=False),
         columns,
@@ -157,7 +160,7 @@ def test_table_of_a_reset_obeys_no_word(
 def test_markup_is_shown_as_it_is(columns: str, markup: str) -> None:
     email = f"{markup}@x.org"
     report = run_report(contact(email, error=f"no {markup}"))
-    plans = [PlannedContact(KEY, email, "fail", None, f"no {markup}")]
+    plans = [PlannedContact(KEY, email, PlannedAction.FAIL, None, f"no {markup}")]
     rows = [row(email, error=f"no {markup}")]
     for show in (
         lambda: console.show_run(report, as_json=False),
@@ -179,7 +182,7 @@ def test_markup_is_shown_as_it_is(columns: str, markup: str) -> None:
         ),
         pytest.param(
             lambda long: console.show_plan(
-                [PlannedContact(KEY, long, "fail", None, long)],
+                [PlannedContact(KEY, long, PlannedAction.FAIL, None, long)],
                 None,
                 command="sync-one",
                 as_json=False,
@@ -294,7 +297,7 @@ def test_log_record_is_one_line(told: str, level: int) -> None:
     line, end, rest = log.partition("\n")
     assert (end, rest) == ("\n", "")
     assert not DANGEROUS.search(line)
-    assert re.match(r"2\d{3}-\d\d-\d\dT[\d:.]+Z [A-Z]+ hubspot_sync\.test: told ", line)
+    assert re.match(r"2\d{3}-\d\d-\d\dT[\d:.]+Z [A-Z]+ - hubspot_sync\.test: told ", line)
 
 
 # shows a fault: a traceback is written as it is, with the strangers' words in its last line

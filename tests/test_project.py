@@ -27,7 +27,7 @@ from hubspot_sync.cli import app
 from hubspot_sync.report import ContactReport, RunReport, RunState
 from hubspot_sync.rules.lifecycle import OutcomeName
 from hubspot_sync.rules.mapping import PropertyNames, custom_properties
-from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, load_settings
+from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, known_names, load_settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hubspot_sync"
@@ -91,14 +91,6 @@ def table_rows(text: str) -> list[list[str]]:
     rules = [number for number, row in enumerate(rows) if set("".join(row)) <= {"-"}]
     not_wanted = {number - 1 for number in rules} | set(rules)
     return [row for number, row in enumerate(rows) if number not in not_wanted]
-
-
-def settings_in_the_source() -> set[str]:
-    source = (PACKAGE / "settings.py").read_text(encoding="utf-8")
-    named = set(re.findall(r'read\.(?!property_name)\w+\(\s*"([A-Z_]+)"', source))
-    roles = re.findall(r'read\.property_name\(\s*"([A-Z_]+)"', source)
-    assert "HUBSPOT_CUSTOM_PROPERTY_{role}" in source
-    return named | {f"HUBSPOT_CUSTOM_PROPERTY_{role}" for role in roles}
 
 
 def settings_in_the_example() -> dict[str, str]:
@@ -184,7 +176,7 @@ def test_every_command_line_in_the_readme_is_one_that_the_program_takes() -> Non
 
 
 def test_the_settings_are_the_same_in_the_program_the_example_and_the_readme() -> None:
-    names = settings_in_the_source()
+    names = known_names()
 
     assert len(names) > 10
     assert set(settings_in_the_example()) == names
@@ -345,17 +337,18 @@ def test_the_runbook_looks_for_words_that_the_program_says() -> None:
 
 
 @pytest.mark.timeout(120)
-def test_the_demo_prints_what_the_readme_shows() -> None:
+def test_the_demo_prints_what_the_readme_shows_and_leaves_nothing_behind(tmp_path: Path) -> None:
     found = re.search(r"<!-- demo -->\n```text\n(.*?)```", README, re.DOTALL)
     assert found
     ended = subprocess.run(
         [sys.executable, "-m", "hubspot_sync", "demo"],
         cwd=ROOT,
-        env=os.environ | {"COLUMNS": "100"},
+        env=os.environ | {"COLUMNS": "100", "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,
     )
+    assert list(tmp_path.iterdir()) == []
     real = iter(sentences(ended.stdout))
 
     assert len(sentences(found[1])) > 10

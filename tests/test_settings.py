@@ -8,7 +8,7 @@ import pytest
 from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.rules.mapping import PropertyNames
 from hubspot_sync.rules.retry import RetryPolicy
-from hubspot_sync.settings import Settings, load_settings, read_environment
+from hubspot_sync.settings import Settings, known_names, load_settings, misspelt, read_environment
 
 TOKEN = "pat-na1-xxxxxxxx"
 PASSWORD = "not-for-show"
@@ -59,6 +59,7 @@ def test_settings_made_by_hand_have_the_same_defaults() -> None:
 def test_variables_that_hold_nothing_count_as_not_set(nothing: str) -> None:
     names = [
         "HUBSPOT_API_KEY",
+        "HUBSPOT_API_KEY_FILE",
         "HUBSPOT_PORTAL_ID",
         "HUBSPOT_API_BASE_URL",
         "HUBSPOT_API_VERSION",
@@ -77,6 +78,7 @@ def test_variables_that_hold_nothing_count_as_not_set(nothing: str) -> None:
         "HUBSPOT_CUSTOM_PROPERTY_SYNC_DATE",
         "DATABASE_URL",
     ]
+    assert set(names) == known_names()
     assert load_settings(dict.fromkeys(names, nothing)) == Settings()
 
 
@@ -130,6 +132,134 @@ def test_commands_that_need_a_token_may_go_on_with_one() -> None:
 def test_commands_that_need_a_token_are_refused_without_one() -> None:
     with pytest.raises(WrongUsage, match="HUBSPOT_API_KEY is empty"):
         Settings().require_api_key()
+
+
+# The token in a file
+
+
+def _key_file(content: bytes) -> str:
+    path = Path("hubspot-token")
+    path.write_bytes(content)
+    return str(path.absolute())
+
+
+@pytest.mark.parametrize("content", ["{}", "{}\n", "{}\r\n", " \t{}  \n\n"])
+def test_token_may_stand_in_a_file(content: str) -> None:
+    path = _key_file(content.format(TOKEN).encode())
+    for variables in (
+        {"HUBSPOT_API_KEY_FILE": path},
+        {"HUBSPOT_API_KEY_FILE": f" {path}\n", "HUBSPOT_API_KEY": " "},
+        {"HUBSPOT_API_KEY_FILE": "hubspot-token"},
+    ):
+        assert load_settings(variables) == Settings(api_key=TOKEN)
+
+
+def test_token_may_stand_in_a_file_that_the_env_file_names(tmp_path: Path) -> None:
+    _write(tmp_path / ".env", f"HUBSPOT_API_KEY_FILE={_key_file(TOKEN.encode())}\n")
+    assert load_settings(read_environment({}, None)).api_key == TOKEN
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\t"])
+def test_token_file_that_is_empty_means_disabled(content: bytes) -> None:
+    loaded = load_settings({"HUBSPOT_API_KEY_FILE": _key_file(content)})
+    assert loaded == Settings()
+    with pytest.raises(WrongUsage):
+        loaded.require_api_key()
+
+
+def test_token_file_that_is_empty_is_named_to_those_who_need_a_token() -> None:
+    loaded = load_settings({"HUBSPOT_API_KEY_FILE": _key_file(b"")})
+    with pytest.raises(WrongUsage, match="HUBSPOT_API_KEY_FILE"):
+        loaded.require_api_key()
+
+
+def test_token_in_both_places_is_a_fault() -> None:
+    fault = _fault(HUBSPOT_API_KEY=TOKEN, HUBSPOT_API_KEY_FILE=_key_file(b"other-token"))
+    assert fault == "HUBSPOT_API_KEY and HUBSPOT_API_KEY_FILE are both set: keep one of them."
+
+
+def test_token_in_both_places_is_a_fault_though_the_file_is_missing() -> None:
+    assert "both set" in _fault(HUBSPOT_API_KEY=TOKEN, HUBSPOT_API_KEY_FILE="missing")
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        pytest.param("missing", "No such file", id="missing"),
+        pytest.param(".", "Is a directory", id="folder"),
+        pytest.param("none/token", "No such file", id="no-folder"),
+        pytest.param("x" * 5000, "too long", id="too-long"),
+    ],
+)
+def test_token_file_that_cannot_be_read_is_a_fault(path: str, why: str) -> None:
+    fault = _fault(HUBSPOT_API_KEY_FILE=path)
+    assert fault.startswith(f"HUBSPOT_API_KEY_FILE is {path!r}, which cannot be read (")
+    assert why in fault
+
+
+def test_token_file_whose_name_can_be_none_is_a_fault() -> None:
+    assert "HUBSPOT_API_KEY_FILE" in _fault(HUBSPOT_API_KEY_FILE="a\x00b")
+
+
+def test_token_file_that_is_not_ours_to_read_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    # The tests may run as root, who may read all.
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    fault = _fault(HUBSPOT_API_KEY_FILE="/run/secrets/hubspot")
+    assert "'/run/secrets/hubspot', which cannot be read (Permission denied)" in fault
+
+
+each_odd_file = pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"pat na1 xxxxxxxx", id="blank"),
+        pytest.param(b"pat-na1-\nxxxxxxxx", id="two-lines"),
+        pytest.param(b"HUBSPOT_API_KEY = xxxxxxxx\n", id="settings"),
+        pytest.param(b"pat-na1-\x00xxxxxxxx", id="nul"),
+        pytest.param(b"\xef\xbb\xbfpat-na1-xxxxxxxx", id="byte-order-mark"),
+        pytest.param("pat\u2011na1\u2011xxxxxxxx".encode(), id="hyphen-of-another-kind"),
+        pytest.param(b"pat-na1-\xff\xfexxxxxxxx", id="not-utf-8"),
+        pytest.param("pat-na1-xxxxxxxx".encode("utf-16"), id="utf-16"),
+    ],
+)
+
+
+@each_odd_file
+def test_token_file_that_holds_no_token_is_a_fault_that_does_not_show_it(content: bytes) -> None:
+    assert "xxxx" not in _fault(HUBSPOT_API_KEY_FILE=_key_file(content))
+
+
+@each_odd_file
+def test_token_file_that_holds_no_token_is_named(content: bytes) -> None:
+    assert "HUBSPOT_API_KEY_FILE" in _fault(HUBSPOT_API_KEY_FILE=_key_file(content))
+
+
+def test_token_from_a_file_is_not_shown_in_settings() -> None:
+    assert TOKEN not in repr(load_settings({"HUBSPOT_API_KEY_FILE": _key_file(TOKEN.encode())}))
+
+
+@pytest.mark.parametrize("raw", [TOKEN, f"Bearer {TOKEN}"])
+def test_token_in_place_of_its_file_is_not_shown(raw: str) -> None:
+    assert TOKEN not in _fault(HUBSPOT_API_KEY_FILE=raw)
+
+
+@pytest.mark.parametrize("variable", ["HUBSPOT_PORTAL_ID", "HUBSPOT_API_VERSION"])
+def test_token_of_a_file_is_not_shown_where_it_stands_in_another_setting(variable: str) -> None:
+    service_key = "na1-5e7f1ce0-xxxxxxxx"
+    path = _key_file(service_key.encode())
+    fault = _fault(HUBSPOT_API_KEY_FILE=path, **{variable: f"Bearer {service_key}"})
+    assert fault.startswith(variable)
+    assert service_key not in fault
+
+
+@pytest.mark.parametrize(
+    "name", ["HUBSPOT_API_KEYFILE", "HUBSPOT_API_KEY_FILES", "HUBSPOT_KEY_FILE"]
+)
+def test_name_of_the_file_that_is_misspelt_is_found(name: str) -> None:
+    assert misspelt({name: "x"}) == {name: "HUBSPOT_API_KEY_FILE"}
 
 
 # Numbers
@@ -464,7 +594,11 @@ def test_faults_are_all_told_together() -> None:
         "HUBSPOT_CUSTOM_PROPERTY_SYNC_DATE": "X",
         "DATABASE_URL": "x",
     }
-    assert {fault.split()[0] for fault in _faults(**variables)} == set(variables)
+    told = {fault.split()[0] for fault in _faults(**variables)}
+    # The two places of the token exclude each other.
+    by_file = _faults(HUBSPOT_API_KEY_FILE="x", HUBSPOT_PORTAL_ID="x")
+    assert told == set(variables)
+    assert told | {fault.split()[0] for fault in by_file} == known_names()
 
 
 def test_faults_between_settings_are_all_told_together() -> None:

@@ -61,12 +61,20 @@ class CarefulLane:
         except (NotFound, Conflict) as odd:
             # Where no step expects it, a 404 or a 409 is a refusal like any other.
             code = "NOT_FOUND" if isinstance(odd, NotFound) else "CONFLICT"
-            return Failed(f"HubSpot refused the contact: {odd}", Signature(code))
+            return Failed(
+                f"HubSpot refused the contact: {odd}",
+                Signature(code),
+                correlation_id=odd.correlation_id,
+            )
         except Unavailable as trouble:
             self.require_hubspot(trouble)
             if trouble.rate_limited:
                 return Stopped(f"{trouble}: the portal's rate limit is taken up by other programs")
-            return Failed(f"{trouble}, though it answers for others", UNAVAILABLE)
+            return Failed(
+                f"{trouble}, though it answers for others",
+                UNAVAILABLE,
+                correlation_id=trouble.correlation_id,
+            )
 
     def require_hubspot(self, trouble: Unavailable) -> None:
         """Find out by one small read whether it is HubSpot that is down, or what was sent.
@@ -110,6 +118,7 @@ class _Upsert:
         self._properties = properties
         self._email = properties["email"]
         self._writes_without_answer = 0
+        self._refused: str | None = None
         self.wrote = False
 
     def run(self) -> Outcome:
@@ -119,7 +128,9 @@ class _Upsert:
             if isinstance(step, Delivered):
                 return step
             known, changes = step
-        raise Unavailable("HubSpot contradicted itself at each step")
+        odd = Unavailable("HubSpot contradicted itself at each step")
+        odd.correlation_id = self._refused
+        raise odd
 
     def _find(self) -> tuple[str | None, Properties]:
         """Find the record to update and what to send it; the search index may miss a new one."""
@@ -155,7 +166,8 @@ class _Upsert:
     ) -> Delivered | tuple[str | None, Properties]:
         try:
             updated = self._client.update(contact_id, changes)
-        except NotFound:
+        except NotFound as gone:
+            self._refused = gone.correlation_id
             found = self._client.read_by_email(self._email)
             return (found.id if found else None), self._without_email
         except Conflict as conflict:
@@ -206,6 +218,7 @@ class _Upsert:
 
     def _owner(self, conflict: Conflict) -> str | None:
         """Return the record that owns the address: as HubSpot named it, else by looking it up."""
+        self._refused = conflict.correlation_id
         if conflict.existing_id:
             return conflict.existing_id
         found = self._client.read_by_email(self._email)

@@ -33,6 +33,8 @@ from hubspot_sync.rules.retry import REQUEST_TRIES
 
 log = logging.getLogger(__name__)
 
+_TOKEN_INFO = "/oauth/v2/private-apps/get/access-token-info"  # noqa: S105 - a path
+
 
 @dataclass(frozen=True, slots=True)
 class _Paths:
@@ -61,6 +63,21 @@ class _Paths:
         if self.version == "v3":
             return "/crm/v3/limits/records"
         return f"/crm/limits/{self.version}/records"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A portal as HubSpot describes it.
+
+    Attributes:
+        portal_id: its number.
+        account_type: such as `STANDARD`, `SANDBOX` or `DEVELOPER_TEST`.
+        zone: its time zone, whose midnight begins the day of its daily limit.
+    """
+
+    portal_id: str
+    account_type: str
+    zone: tzinfo
 
 
 class HubSpotClient:
@@ -171,7 +188,7 @@ class HubSpotClient:
         )
         missing = {
             key.lower()
-            for refusal in _refusals(body, self._custom_properties)
+            for refusal in self._refusals(body)
             if isinstance(refusal.error, NotFound)
             for key in refusal.record_ids
         }
@@ -236,7 +253,7 @@ class HubSpotClient:
         )
         return BatchReply(
             successes=tuple(_successes(body, f"a batch {what}")),
-            refusals=tuple(_refusals(body, self._custom_properties)),
+            refusals=tuple(self._refusals(body)),
         )
 
     @property
@@ -249,24 +266,25 @@ class HubSpotClient:
         if not isinstance(body.get("results"), list):
             raise _not_promised("a list")
 
-    def portal_id(self) -> str:
-        """Return the portal that the token opens."""
-        portal_id = self._account().get("portalId")
-        if not isinstance(portal_id, int | str):
+    def account(self) -> Account:
+        """Return the portal that the token opens; this counts against its limits, not our share."""
+        body = self.transport.request("GET", self._paths.account, from_reserve=True)
+        portal_id, zone = body.get("portalId"), _zone(body)
+        if not isinstance(portal_id, int | str) or zone is None:
             raise _not_promised("the account details")
-        return str(portal_id)
+        return Account(str(portal_id), str(body.get("accountType") or "unknown"), zone)
 
-    def time_zone(self) -> tzinfo:
-        """Return the portal's time zone, whose midnight begins the day of its daily limit."""
-        account = self._account()
-        try:
-            return ZoneInfo(str(account.get("timeZone")))
-        except (ZoneInfoNotFoundError, ValueError):
-            # This machine does not know the zone; today's offset is right but for two days a year.
-            offset = account.get("utcOffsetMilliseconds")
-        if not isinstance(offset, int):
-            raise _not_promised("the account details")
-        return timezone(timedelta(milliseconds=offset))
+    def scopes(self, token: str) -> frozenset[str]:
+        """Return what a private app token or service key may do.
+
+        Args:
+            token: in the body, as HubSpot wants it; the one that the transport sends.
+        """
+        body = self.transport.request("POST", _TOKEN_INFO, {"tokenKey": token}, tries=1)
+        scopes = body.get("scopes")
+        if not isinstance(scopes, list):
+            raise _not_promised("the token's scopes")
+        return frozenset(map(str, scopes))
 
     def account_is_full(self) -> bool:
         """Tell whether the account holds all the contacts that it may (HubSpot's limits API).
@@ -279,10 +297,6 @@ class HubSpotClient:
             log.info("HubSpot does not say how many contacts the account may hold: %s", trouble)
             return False
         return is_full(body)
-
-    def _account(self) -> Mapping[str, object]:
-        """Return the account's details; they count against the limits, but never our reserve."""
-        return self.transport.request("GET", self._paths.account, from_reserve=True)
 
     def read_properties(self, names: Collection[str]) -> dict[str, PropertyDefinition]:
         """Return the definitions of those of these contact properties that the portal has."""
@@ -342,6 +356,26 @@ class HubSpotClient:
             return None
         return _to_record(body)
 
+    def _refusals(self, body: Mapping[str, object]) -> list[Refusal]:
+        """Read the `errors` of a batch answer, each with the correlation id of the answer."""
+        refusals = []
+        errors = body.get("errors")
+        for entry in errors if isinstance(errors, list) else []:
+            if isinstance(entry, Mapping):
+                error = refusal_of_item(entry, self._custom_properties)
+                if isinstance(error, ContactRejected) and error.correlation_id is None:
+                    error.correlation_id = self.transport.correlation_id
+                context = entry.get("context")
+                named = context if isinstance(context, Mapping) else {}
+                refusals.append(
+                    Refusal(
+                        error=error,
+                        trace_ids=_texts(named.get("objectWriteTraceId")),
+                        record_ids=_texts(named.get("ids")),
+                    )
+                )
+        return refusals
+
 
 def _found(body: Mapping[str, object]) -> list[HubSpotRecord]:
     results = body.get("results")
@@ -377,24 +411,6 @@ def _trace_id(entry: object) -> str | None:
     return trace_id if isinstance(trace_id, str) else None
 
 
-def _refusals(body: Mapping[str, object], custom: Collection[str]) -> list[Refusal]:
-    """Read the errors of a 207; each says in its context which inputs it speaks of."""
-    errors = body.get("errors")
-    refusals = []
-    for entry in errors if isinstance(errors, list) else []:
-        if isinstance(entry, Mapping):
-            context = entry.get("context")
-            named = context if isinstance(context, Mapping) else {}
-            refusals.append(
-                Refusal(
-                    error=refusal_of_item(entry, custom),
-                    trace_ids=_texts(named.get("objectWriteTraceId")),
-                    record_ids=_texts(named.get("ids")),
-                )
-            )
-    return refusals
-
-
 def _texts(value: object) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     return tuple(str(each) for each in values if isinstance(each, str | int))
@@ -414,3 +430,12 @@ def _to_definition(entry: object) -> PropertyDefinition:
 
 def _not_promised(what: str) -> Unavailable:
     return Unavailable(f"HubSpot's answer lacks what was asked for ({what})", outcome_unknown=True)
+
+
+def _zone(account: Mapping[str, object]) -> tzinfo | None:
+    try:
+        return ZoneInfo(str(account.get("timeZone")))
+    except (ZoneInfoNotFoundError, ValueError):
+        # This machine does not know the zone; today's offset is right but for two days a year.
+        offset = account.get("utcOffsetMilliseconds")
+    return timezone(timedelta(milliseconds=offset)) if isinstance(offset, int) else None

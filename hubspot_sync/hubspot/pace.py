@@ -24,12 +24,15 @@ class Pace:
     Args:
         pulse: the clock and the waits.
         reserve_percent: the share of the day's quota that the portal's other apps are to have.
+
+    Attributes:
+        quota: what the last answer that spoke of it said about the day; None before.
     """
 
     def __init__(self, pulse: Pulse, *, reserve_percent: int = 0) -> None:
         self._pulse = pulse
         self._reserve_percent = reserve_percent
-        self._quota: Quota | None = None
+        self.quota: Quota | None = None
         self._lock = threading.Lock()
         self._requests = _Turns(burst=BURST)
         self._searches = _Turns(burst=1)
@@ -58,7 +61,7 @@ class Pace:
 
     def require_quota(self) -> None:
         """Raise QuotaSpent where only the reserve is left of the day's quota."""
-        quota, percent = self._quota, self._reserve_percent
+        quota, percent = self.quota, self._reserve_percent
         if percent and quota and quota.is_down_to(percent):
             raise QuotaSpent(
                 f"{quota.remaining} of the portal's {quota.most} requests a day are left: the "
@@ -70,7 +73,7 @@ class Pace:
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Take in what an answer said about the limits; header names are in lower case."""
-        self._quota = read_quota(headers) or self._quota
+        self.quota = read_quota(headers) or self.quota
         limits = read_limits(headers)
         if limits is None:
             return

@@ -16,18 +16,14 @@ from hubspot_sync.errors import (
     WrongPortal,
 )
 from hubspot_sync.hubspot.client import HubSpotClient
-from hubspot_sync.report import PlannedContact, PropertyReport, PropertyState
-from hubspot_sync.rules.identity import is_same_contact
+from hubspot_sync.report import PropertyReport, PropertyState
 from hubspot_sync.rules.mapping import (
-    Contact,
     CustomProperty,
     PropertyDefinition,
     PropertyMap,
     PropertyNames,
     custom_properties,
     differences,
-    email_fault,
-    normalise_email,
     property_map,
 )
 from hubspot_sync.rules.pace import next_midnight
@@ -54,7 +50,7 @@ def look_at_portal(
         PropertyMissing: `create-properties` has not been run.
         HubSpotDown: HubSpot does not answer, or not as it should.
     """
-    with _explained():
+    with explained():
         if portal_id is not None:
             _require_portal(client, portal_id)
         return _look_up_mapping(client, names)
@@ -65,7 +61,7 @@ def with_hour(client: HubSpotClient, spent: QuotaSpent, now: datetime) -> QuotaS
     if not spent.is_daily:
         return spent
     try:
-        zone = client.time_zone()
+        zone = client.account().zone
     except HubSpotSyncError as refusal:
         log.info("HubSpot does not tell the portal's time zone any more: %s", refusal)
         return spent
@@ -80,7 +76,7 @@ def with_hour(client: HubSpotClient, spent: QuotaSpent, now: datetime) -> QuotaS
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Turn what HubSpot refuses about the portal into a stop: no contact is to blame for it."""
     try:
         yield
@@ -97,7 +93,7 @@ def _explained() -> Iterator[None]:
 
 
 def _require_portal(client: HubSpotClient, portal_id: str) -> None:
-    opened = client.portal_id()
+    opened = client.account().portal_id
     if opened != portal_id:
         raise WrongPortal(
             f"The token opens portal {opened}, but HUBSPOT_PORTAL_ID is {portal_id}. Correct one "
@@ -114,27 +110,6 @@ def _look_up_mapping(client: HubSpotClient, names: PropertyNames) -> PropertyMap
     return property_map(names, found)
 
 
-def plan_contact(client: HubSpotClient, contact: Contact) -> PlannedContact:
-    """Find out, by reading alone, what a run would do with a contact.
-
-    Raises:
-        HubSpotDown: HubSpot does not answer.
-    """
-    fault = email_fault(contact.email)
-    if fault or contact.email is None:
-        return PlannedContact(contact.id, contact.email, "fail", message=fault)
-    with _explained():
-        found = client.read_by_email(normalise_email(contact.email))
-        if found is None and contact.hubspot_contact_id:
-            names = client.names
-            ours = (names.domain_id, names.page_id)
-            stored = client.read_by_id(contact.hubspot_contact_id, ours)
-            found = stored if stored and is_same_contact(stored, contact, names) else None
-    if found is None:
-        return PlannedContact(contact.id, contact.email, "create")
-    return PlannedContact(contact.id, contact.email, "update", hubspot_contact_id=found.id)
-
-
 def create_properties(
     client: HubSpotClient,
     names: PropertyNames,
@@ -148,7 +123,7 @@ def create_properties(
         WrongPortal: the token opens another portal than `portal_id`.
         HubSpotDown: HubSpot does not answer, or not as it should.
     """
-    with _explained():
+    with explained():
         if portal_id is not None:
             _require_portal(client, portal_id)
         wanted = custom_properties(names)

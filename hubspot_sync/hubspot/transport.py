@@ -17,10 +17,11 @@ from requests.auth import AuthBase
 
 from hubspot_sync import __version__
 from hubspot_sync.clock import Pulse, start_deaf
-from hubspot_sync.errors import Interrupted, Unavailable
+from hubspot_sync.errors import HubSpotSyncError, Interrupted, Unavailable
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.rules.reaction import Answer, read_answer
 from hubspot_sync.rules.retry import REQUEST_TRIES, backoff_seconds
+from hubspot_sync.rules.words import one_line
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ class Transport:
         custom_properties: the names that `create-properties` makes.
         pulse: clocks, waits and the wish to end.
         pace: shared with the other workers of a run.
+
+    Attributes:
+        request_count: requests sent so far.
+        correlation_id: of the last answer; what HubSpot's support asks for.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Transport:
         self.pulse = pulse or Pulse()
         self._pace = pace or Pace(self.pulse)
         self.request_count = 0
+        self.correlation_id: str | None = None
         self._base_url = base_url
         self._timeout_seconds = timeout_seconds
         self._custom_properties = frozenset(custom_properties)
@@ -112,13 +118,18 @@ class Transport:
                     if not from_reserve:
                         self._pace.require_quota()
                     answer = self._exchange(method, path, body, params)
-                    told = read_answer(
-                        answer, custom_properties=self._custom_properties, now=self.pulse.now()
-                    )
-                    check(told)
+                    told = self._read(answer, check)
                 except Unavailable as trouble:
                     place = _without_email(path)
-                    log.info("%s %s: %s (try %d)", method, place, trouble, failed_tries)
+                    log.info(
+                        "%s %s: %s (try %d); correlation id %s",
+                        method,
+                        place,
+                        trouble,
+                        failed_tries,
+                        trouble.correlation_id or "none",
+                        extra={"correlation_id": trouble.correlation_id},
+                    )
                     may_be_done = may_be_done or trouble.outcome_unknown
                     if trouble.rate_limited:
                         self._pace.hold(trouble.wait_seconds or 0.0, is_search=_is_search(path))
@@ -133,6 +144,19 @@ class Transport:
             end.outcome_unknown = may_be_done
             raise
         raise AssertionError("the last try returns or raises")
+
+    def _read(
+        self, answer: Answer, check: Callable[[Mapping[str, object]], object]
+    ) -> Mapping[str, object]:
+        try:
+            told = read_answer(
+                answer, custom_properties=self._custom_properties, now=self.pulse.now()
+            )
+            check(told)
+        except HubSpotSyncError as refusal:
+            refusal.correlation_id = refusal.correlation_id or self.correlation_id
+            raise
+        return told
 
     def wait(self, seconds: float | None, failed_tries: int) -> None:
         """Wait before the next try: as long as HubSpot asked, else by back-off.
@@ -181,6 +205,7 @@ class Transport:
             raise self._no_answer(error, deadline) from error
         _log_exchange(method, path, response)
         headers = {name.lower(): value for name, value in response.headers.items()}
+        self.correlation_id = one_line(headers.get("x-hubspot-correlation-id", ""), 100) or None
         self._pace.learn(headers)
         return Answer(response.status_code, headers, _parse(content))
 

@@ -199,11 +199,13 @@ class Failed:
     Attributes:
         signature: None where the contact was never sent.
         for_ever: no later attempt can succeed.
+        correlation_id: what HubSpot's support asks for; None where HubSpot gave none.
     """
 
     message: str
     signature: Signature | None = None
     for_ever: bool = False
+    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +215,12 @@ class Stopped:
     Attributes:
         signature: the rule or limit of the account that refuses it; None where it is the run that
             had to stop.
+        correlation_id: as above.
     """
 
     message: str
     signature: Signature | None = None
+    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +315,23 @@ def _written_by(
 def error_text(message: str) -> str:
     """Fit a message into the error column: one line, no control characters, 500 at most."""
     return one_line(message, MAX_ERROR_LENGTH)
+
+
+def is_held(row: Row, now: datetime, lease: timedelta) -> bool:
+    """Tell whether a live run holds the row, as far as the row can tell."""
+    return row.processing_status == ProcessingStatus.PROCESSING and now - row.updated_at < lease
+
+
+def enqueue_changes(row: Row, now: datetime) -> Changes:
+    """Return what the app writes when a person selects a contact, and clear our own retry values.
+
+    Another CRM's retry values stay as they are, as everywhere.
+    """
+    changes: dict[str, object] = _statuses(SyncStatus.SELECTED, ProcessingStatus.QUEUED) | {
+        "hubspot_processing_error": None,
+        "updated_at": now,
+    }
+    return changes | (_cleared_retry_columns() if row.retry_columns_are_ours else {})
 
 
 def leave_to_them(row: Row) -> dict[str, object]:

@@ -181,7 +181,7 @@ def _rejection(
         signature=signature,
         for_ever=bool(_BLOCKED_FOR_EVER.search(words)),
         by_account=bool(never_sent),
-        correlation_id=_text(body.get("correlationId")) or None,
+        correlation_id=one_line(_text(body.get("correlationId")), LONGEST_NAME) or None,
     )
 
 

@@ -22,8 +22,13 @@ _ALWAYS_ITS_OWN = frozenset({"INVALID_EMAIL"})
 def outcome_of(refusal: ContactRejected) -> Outcome:
     """Return what a refusal costs: an attempt, or nothing where the account is behind it."""
     if refusal.by_account:
-        return Stopped(str(refusal), refusal.signature)
-    return Failed(str(refusal), refusal.signature, for_ever=refusal.for_ever)
+        return Stopped(str(refusal), refusal.signature, refusal.correlation_id)
+    return Failed(
+        str(refusal),
+        refusal.signature,
+        for_ever=refusal.for_ever,
+        correlation_id=refusal.correlation_id,
+    )
 
 
 def signature_of(outcome: Outcome) -> Signature | None:

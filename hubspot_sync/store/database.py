@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
@@ -102,7 +103,7 @@ class DatabaseTime(FunctionElement[datetime]):
 
 
 class DatabaseTimeBefore(FunctionElement[datetime]):
-    """The database's own clock, set back by some seconds."""
+    """The database's own clock, set back by some seconds, or forward by less than none."""
 
     type = UtcDateTime()
     inherit_cache = True
@@ -110,6 +111,17 @@ class DatabaseTimeBefore(FunctionElement[datetime]):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(literal(seconds, Float))
+
+
+class MomentAfter(FunctionElement[datetime]):
+    """Some seconds after the instant that a column holds."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+    name = "moment_after"
+
+    def __init__(self, moment: ColumnElement[datetime], seconds: float) -> None:
+        super().__init__(moment, literal(seconds, Float))
 
 
 class NewKey(FunctionElement[UUID]):
@@ -139,7 +151,20 @@ def _postgresql_before(element: DatabaseTimeBefore, compiler: SQLCompiler, **_: 
 @compiles(DatabaseTimeBefore, "sqlite")
 def _sqlite_before(element: DatabaseTimeBefore, compiler: SQLCompiler, **_: object) -> str:
     seconds = compiler.process(element.clauses)
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || {seconds} || ' seconds')"
+    # With its sign written out, for a moment to come is some seconds before, less than none.
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+f seconds', -{seconds}))"
+
+
+@compiles(MomentAfter, "postgresql")
+def _postgresql_after(element: MomentAfter, compiler: SQLCompiler, **_: object) -> str:
+    moment, seconds = (compiler.process(each) for each in element.clauses)
+    return f"({moment} + make_interval(secs => {seconds}))"
+
+
+@compiles(MomentAfter, "sqlite")
+def _sqlite_after(element: MomentAfter, compiler: SQLCompiler, **_: object) -> str:
+    moment, seconds = (compiler.process(each) for each in element.clauses)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', {moment}, printf('%+f seconds', {seconds}))"
 
 
 @compiles(NewKey, "postgresql")

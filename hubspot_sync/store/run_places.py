@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from hubspot_sync.store.database import explain
+from hubspot_sync.store.database import explain, transaction
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,43 @@ def take_place(engine: Engine, database_url: str, places: int) -> Iterator[bool]
             yield stack.enter_context(_advisory_place(engine, places))
         else:
             yield stack.enter_context(_file_place(make_url(database_url).database or "", places))
+
+
+def count_taken(engine: Engine, database_url: str, places: int) -> int:
+    """Count the places that runs hold now.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be asked.
+    """
+    if engine.dialect.name != "postgresql":
+        return _count_locked(make_url(database_url).database or "", places)
+    held = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted "
+        "AND classid = :namespace "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with transaction(engine, read_only=True) as connection:
+        return int(connection.execute(held, {"namespace": _NAMESPACE}).scalar_one())
+
+
+def _count_locked(database: str, places: int) -> int:
+    from filelock import FileLock, Timeout
+
+    taken = 0
+    for place in range(places):
+        path = _lock_file(database, place)
+        if Path(path).exists():
+            try:
+                FileLock(path, timeout=0).acquire().lock.release()
+            except Timeout:
+                taken += 1
+            except OSError as error:
+                log.info("the lock %s cannot be looked at: %s", path, error)
+    return taken
+
+
+def _lock_file(database: str, place: int) -> str:
+    return f"{database}.run{place + 1}.lock"
 
 
 @contextmanager
@@ -72,7 +109,7 @@ def _file_place(database: str, places: int) -> Iterator[bool]:
         yield True
         return
     for place in range(places):
-        lock = FileLock(f"{database}.run{place + 1}.lock", timeout=0)
+        lock = FileLock(_lock_file(database, place), timeout=0)
         try:
             lock.acquire()
         except Timeout:

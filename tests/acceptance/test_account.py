@@ -98,7 +98,7 @@ def tick(program: Program, table: Contacts) -> Any:
 @pytest.mark.parametrize("shape", ["sqlite", "app"])
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
-    "runs", [6, pytest.param(600, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+    "runs", [4, pytest.param(600, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
 def test_fault_of_the_account_costs_no_contact_an_attempt(
     table: Contacts,

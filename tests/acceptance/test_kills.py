@@ -221,7 +221,7 @@ def test_sync_one_killed(
     mend(table, program, hubspot)
 
 
-@shapes
+@pytest.mark.parametrize("shape", ["app"])
 def test_four_workers_killed(table: Contacts, program: Program, hubspot: Emulator) -> None:
     emails = [f"c{number}@example.com" for number in range(405)]
     held.add_many(table, emails, oldest=timedelta(minutes=20))

@@ -32,7 +32,7 @@ def test_json_leaves_standard_output_to_the_document(table: Contacts, program: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("shape", ["sqlite", "app"])
+@pytest.mark.parametrize("shape", ["app"])
 def test_signal_ends_cleanly(
     table: Contacts, program: Program, hubspot: Emulator, number: signal.Signals
 ) -> None:
@@ -91,24 +91,6 @@ def test_one_run_too_many_is_busy_and_quiet(
 
 
 @pytest.mark.parametrize("shape", ["sqlite", "app"])
-def test_killed_run_is_taken_over(table: Contacts, program: Program, hubspot: Emulator) -> None:
-    key = table.add()
-    fault = hubspot.fault(
-        method="POST", path="/batch/create", after_write=True, release=threading.Event()
-    )
-    with program.start("sync-queue") as process:
-        assert fault.reached.wait(20)
-        process.kill()
-        process.communicate(timeout=20)
-    assert table.state(key) == ("Processing", "Processing")
-    table.age_all(timedelta(minutes=11))
-    ended = program.run_process("sync-queue")
-    assert ended.code == 0
-    assert table.state(key) == ("Complete", "Complete")
-    assert len(hubspot.contacts()) == 1
-
-
-@pytest.mark.parametrize("shape", ["sqlite", "app"])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 423, 429, 477, 500])
 def test_token_is_in_no_output_and_no_column(
     table: Contacts, program: Program, hubspot: Emulator, status: int
@@ -145,14 +127,6 @@ def test_demo_runs_the_whole_job(tmp_path: Path) -> None:
     emails = [contact["email"] for contact in document["hubspot"]]
     assert len(emails) == len(set(emails)) >= 20
     assert (tmp_path / "kept" / "contacts.db").exists()
-
-
-def test_demo_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "scratch").mkdir()
-    ended = Program({"TMPDIR": str(tmp_path / "scratch")}).run_process("demo")
-    assert ended.code == 0, ended.err
-    assert "That was the whole job" in ended.out
-    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_emulator_says_where_it_answers() -> None:

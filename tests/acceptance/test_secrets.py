@@ -301,7 +301,7 @@ def tls_server(certificate: trustme.LeafCert) -> Iterator[tuple[str, list[bytes]
                 suppress(OSError),
                 context.wrap_socket(connection, server_side=True) as tls,
             ):
-                read.append(tls.recv(65_536))
+                read.append(whole_request(tls))
                 tls.sendall(answer)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -312,6 +312,20 @@ def tls_server(certificate: trustme.LeafCert) -> Iterator[tuple[str, list[bytes]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
+
+
+def whole_request(connection: socket.socket) -> bytes:
+    """Read to the end: a connection closed with words unread would take the answer with it."""
+    read = b""
+    while True:
+        head, found, body = read.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: *(\d+)", head.lower())
+        if found and len(body) >= (int(length[1]) if length else 0):
+            return read
+        more = connection.recv(65_536)
+        if not more:
+            return read
+        read += more
 
 
 NO_SWITCH = {

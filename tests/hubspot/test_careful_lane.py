@@ -455,11 +455,13 @@ def test_custom_property_that_is_missing_stops_the_run(
 
 def test_email_that_hubspot_refuses_fails_the_contact(lane: CarefulLane, hubspot: Emulator) -> None:
     outcome = deliver(lane, a_contact(email="ada@example.con"))
-    assert outcome == Failed(
+    assert isinstance(outcome, Failed)
+    assert replace(outcome, correlation_id=None) == Failed(
         "HubSpot refused the contact: email: Email address ada@example.con is invalid "
         "(INVALID_EMAIL)",
         Signature("INVALID_EMAIL", "email"),
     )
+    assert outcome.correlation_id
     assert hubspot.contacts() == []
 
 

@@ -383,11 +383,11 @@ def test_probe_is_not_repeated(
     assert requests_mock.call_count == 1
 
 
-def test_portal_id_reads_the_account(
+def test_account_names_the_portal(
     versioned: HubSpotClient, version: str, requests_mock: Mocker
 ) -> None:
     answer_all(requests_mock, json={"portalId": 24680135, "timeZone": "US/Eastern"})
-    assert versioned.portal_id() == "24680135"
+    assert versioned.account().portal_id == "24680135"
     assert sent(requests_mock) == ("GET", ACCOUNT[version], None)
 
 
@@ -467,7 +467,7 @@ CALLS: dict[str, Call] = {
     "create_batch": lambda client: client.create_batch([("trace-1", {"email": EMAIL})]),
     "update_batch": lambda client: client.update_batch([("trace-1", "20001", {"phone": "1"})]),
     "probe": lambda client: client.probe(),
-    "portal_id": lambda client: client.portal_id(),
+    "account": lambda client: client.account(),
     "read_properties": lambda client: client.read_properties(["scrapersky_page_id"]),
 }
 ALL_CALLS = CALLS | {
@@ -522,7 +522,7 @@ LACKING = [
     *((call, body) for call in BATCHES for body in NOT_A_LIST),
     *((call, {"results": [entry]}) for call in BATCHES for entry in [*NOT_A_RECORD, None, "x"]),
     *(("probe", body) for body in NOT_A_LIST),
-    *(("portal_id", body) for body in ({}, {"portalId": None}, {"portalId": [1]})),
+    *(("account", body) for body in ({}, {"portalId": None}, {"portalId": [1]})),
     *(("read_properties", body) for body in NOT_A_LIST),
     *(
         ("read_properties", {"results": [entry]})

@@ -21,12 +21,11 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.portal import (
     create_properties,
     look_at_portal,
-    plan_contact,
     with_hour,
 )
 from hubspot_sync.hubspot.transport import Transport
-from hubspot_sync.report import PlannedContact, PropertyState
-from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames, custom_properties
+from hubspot_sync.report import PropertyState
+from hubspot_sync.rules.mapping import PropertyMap, PropertyNames, custom_properties
 from tests.conftest import NOW, TOKEN
 
 NAMES = PropertyNames()
@@ -466,91 +465,3 @@ def test_create_properties_where_hubspot_cannot_be_reached_stops(
     bare.stop()
     with pytest.raises(HubSpotDown, match="could not be reached"):
         create(bare_client)
-
-
-def test_plan_contact_that_hubspot_does_not_know_is_to_be_created(client: HubSpotClient) -> None:
-    assert plan_contact(client, Contact(KEY, EMAIL)) == PlannedContact(KEY, EMAIL, "create")
-
-
-def test_plan_contact_that_hubspot_knows_is_to_be_updated(
-    client: HubSpotClient, hubspot: Emulator
-) -> None:
-    known = hubspot.add_contact({"email": EMAIL})
-    planned = PlannedContact(KEY, EMAIL, "update", hubspot_contact_id=known)
-    assert plan_contact(client, Contact(KEY, EMAIL)) == planned
-
-
-@pytest.mark.parametrize("email", [EMAIL, f" {EMAIL.upper()} ", "a+b/c#d%e?f@x.com"])
-def test_plan_contact_finds_the_email_however_it_is_written(
-    client: HubSpotClient, hubspot: Emulator, email: str
-) -> None:
-    known = hubspot.add_contact({"email": email.strip()})
-    assert plan_contact(client, Contact(KEY, email)).hubspot_contact_id == known
-
-
-def test_plan_contact_asks_for_the_email_as_hubspot_keeps_it(
-    client: HubSpotClient, hubspot: Emulator
-) -> None:
-    plan_contact(client, Contact(KEY, " Ada@Example.COM "))
-    ((_, path),) = hubspot.requests
-    assert "/ada%40example.com?" in path
-
-
-def test_plan_contact_finds_a_secondary_email(client: HubSpotClient, hubspot: Emulator) -> None:
-    known = hubspot.add_contact({"email": "first@example.com"}, additional_emails=[EMAIL])
-    assert plan_contact(client, Contact(KEY, EMAIL)).hubspot_contact_id == known
-
-
-def test_plan_contact_sees_what_search_does_not_show_yet(
-    client: HubSpotClient, hubspot: Emulator
-) -> None:
-    hubspot.search_lag = 3600
-    created = client.create({"email": EMAIL})
-    assert plan_contact(client, Contact(KEY, EMAIL)).hubspot_contact_id == created
-
-
-@pytest.mark.parametrize("email", [None, "", "  ", "ada", "ada@", "ada lovelace@example.com"])
-def test_plan_contact_without_a_usable_email_is_to_fail(
-    client: HubSpotClient, hubspot: Emulator, email: str | None
-) -> None:
-    planned = plan_contact(client, Contact(KEY, email))
-    assert planned.action == "fail"
-    assert planned.message
-    assert hubspot.request_count == 0
-
-
-def test_plan_contact_reads_only(client: HubSpotClient, hubspot: Emulator) -> None:
-    hubspot.add_contact({"email": EMAIL, "firstname": "Ada"})
-    before = hubspot.contacts()
-    plan_contact(client, Contact(KEY, EMAIL))
-    plan_contact(client, Contact(KEY, "another@example.com"))
-    assert hubspot.contacts() == before
-    assert {method for method, _ in hubspot.requests} == {"GET"}
-
-
-@pytest.mark.parametrize("status", [400, 409, 429, 503])
-def test_plan_contact_without_a_usable_answer_stops(
-    client: HubSpotClient, hubspot: Emulator, status: int
-) -> None:
-    hubspot.fault(status=status, times=None)
-    with pytest.raises(HubSpotDown):
-        plan_contact(client, Contact(KEY, EMAIL))
-
-
-def test_plan_contact_with_a_token_that_is_not_accepted_stops(
-    client: HubSpotClient, hubspot: Emulator
-) -> None:
-    hubspot.token = "pat-na1-yyyyyyyy"
-    with pytest.raises(HubSpotDenied):
-        plan_contact(client, Contact(KEY, EMAIL))
-
-
-def test_plan_contact_with_a_new_address_is_an_update(
-    client: HubSpotClient, hubspot: Emulator
-) -> None:
-    ours = {"scrapersky_domain_id": "d", "scrapersky_page_id": "p"}
-    known = hubspot.add_contact({"email": "old@example.com", **ours})
-    moved = Contact(KEY, EMAIL, domain_id="d", page_id="p", hubspot_contact_id=known)
-    assert plan_contact(client, moved).hubspot_contact_id == known
-    stranger = Contact(KEY, EMAIL, domain_id="x", page_id="p", hubspot_contact_id=known)
-    assert plan_contact(client, stranger).action == "create"

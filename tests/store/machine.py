@@ -25,6 +25,7 @@ from hubspot_sync.rules.lifecycle import (
     Stopped,
 )
 from hubspot_sync.store.contact_queue import ContactQueue, Held
+from hubspot_sync.store.marking import Marking, Selection
 from tests.conftest import LEASE
 from tests.tables import Contacts
 
@@ -410,7 +411,9 @@ class QueueMachine(RuleBasedStateMachine):
         named = [] if who is None or not self.asked else [self.key(who)]
         before = self.look()
         copied: list[Row] = []
-        count, live = self.queue.reset(named, None, keep_copy=copied.extend)
+        wanted = Selection(contact_ids=named, every=not named)
+        marking = Marking(self.table.engine, lease=LEASE)
+        count, live = marking.reset(wanted, keep_copy=copied.extend)
         after = self.look()
         held = {row.contact.id for row in live}
         taken = {row.contact.id for row in copied}

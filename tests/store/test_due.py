@@ -214,7 +214,7 @@ def test_claim_that_fails_claims_nothing(
 ) -> None:
     key = table.add()
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise RuntimeError("the process dies here")
 
     monkeypatch.setattr("hubspot_sync.store.contact_queue.log.warning", die)

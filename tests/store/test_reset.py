@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.lifecycle import Row, SyncStatus
-from hubspot_sync.store import contact_queue
 from hubspot_sync.store.contact_queue import ContactQueue
+from hubspot_sync.store.marking import Marking, Selection
 from hubspot_sync.store.reset_copy import ResetCopy
 from tests.conftest import LEASE
 from tests.tables import Contacts
@@ -25,16 +26,29 @@ SYNCED: dict[str, Any] = {
 }
 
 
+ALL = Selection(every=True)
+
+
+def one(key: UUID) -> Selection:
+    return Selection(contact_ids=[key])
+
+
+@pytest.fixture
+def marking(table: Contacts) -> Marking:
+    """What marks contacts in that table."""
+    return Marking(table.engine, lease=LEASE)
+
+
 def forget(_: Sequence[Row]) -> None:
     """Keep no copy."""
 
 
-def test_reset_erases_what_the_sync_wrote(table: Contacts, queue: ContactQueue) -> None:
+def test_reset_erases_what_the_sync_wrote(table: Contacts, marking: Marking) -> None:
     key = table.add(**SYNCED, last_failed_crm="hubspot")
     table.move(key, "next_retry_at", timedelta(minutes=-5))
     table.move(key, "last_retry_at", timedelta(minutes=5))
     before = table.row(key)
-    assert queue.reset([key], None, keep_copy=forget) == (1, [])
+    assert marking.reset(one(key), keep_copy=forget) == (1, [])
     assert table.row(key) == before | {
         "hubspot_sync_status": table.never_synced,
         "hubspot_processing_status": None,
@@ -47,38 +61,38 @@ def test_reset_erases_what_the_sync_wrote(table: Contacts, queue: ContactQueue) 
     }
 
 
-def test_reset_leaves_another_crms_retry_values(table: Contacts, queue: ContactQueue) -> None:
+def test_reset_leaves_another_crms_retry_values(table: Contacts, marking: Marking) -> None:
     key = table.add(**SYNCED, last_failed_crm="brevo")
     table.move(key, "next_retry_at", timedelta(minutes=-5))
     before = table.row(key)
-    queue.reset([key], None, keep_copy=forget)
+    marking.reset(one(key), keep_copy=forget)
     after = table.row(key)
     shared = ("retry_count", "next_retry_at", "last_retry_at", "last_failed_crm")
     assert {name: after[name] for name in shared} == {name: before[name] for name in shared}
     assert after["hubspot_contact_id"] is None
 
 
-def test_reset_leaves_what_a_live_run_holds(table: Contacts, queue: ContactQueue) -> None:
+def test_reset_leaves_what_a_live_run_holds(
+    table: Contacts, queue: ContactQueue, marking: Marking
+) -> None:
     held, dead = table.add("a@example.com"), table.add("b@example.com")
     queue.claim(2)
     table.move(dead, "updated_at", LEASE + timedelta(seconds=1))
-    count, left = queue.reset([], None, keep_copy=forget)
+    count, left = marking.reset(ALL, keep_copy=forget)
     assert (count, [row.contact.id for row in left]) == (1, [held])
     assert table.state(held) == ("Processing", "Processing")
     assert table.state(dead) == (table.never_synced, None)
 
 
-def test_reset_by_status_takes_only_those(table: Contacts, queue: ContactQueue) -> None:
+def test_reset_by_status_takes_only_those(table: Contacts, marking: Marking) -> None:
     failed = table.add(hubspot_sync_status="Error", hubspot_processing_status="Error")
     other = table.add(**SYNCED)
-    assert queue.reset([], SyncStatus.ERROR, keep_copy=forget)[0] == 1
+    assert marking.reset(Selection(status=SyncStatus.ERROR), keep_copy=forget)[0] == 1
     assert table.state(failed) == (table.never_synced, None)
     assert table.state(other) == ("Complete", "Complete")
 
 
-def test_reset_of_all_leaves_the_never_synced_untouched(
-    table: Contacts, queue: ContactQueue
-) -> None:
+def test_reset_of_all_leaves_the_never_synced_untouched(table: Contacts, marking: Marking) -> None:
     table.add(hubspot_sync_status=table.never_synced, hubspot_processing_status=None)
     table.add(
         hubspot_sync_status=table.never_synced,
@@ -86,23 +100,23 @@ def test_reset_of_all_leaves_the_never_synced_untouched(
         retry_count=2,
         last_failed_crm="brevo",
     )
-    assert queue.look_at_reset([], None, rows_wanted=5).total == 0
+    assert marking.look_at_reset(ALL, rows_wanted=5).total == 0
 
 
 def test_reset_walks_through_many(
-    table: Contacts, queue: ContactQueue, monkeypatch: pytest.MonkeyPatch
+    table: Contacts, marking: Marking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contact_queue, "RESET_CHUNK", 3)
+    monkeypatch.setattr("hubspot_sync.store.marking.CHUNK", 3)
     keys = {table.add(**SYNCED) for _ in range(8)}
     copied: list[Row] = []
-    preview = queue.look_at_reset([], None, rows_wanted=5)
+    preview = marking.look_at_reset(ALL, rows_wanted=5)
     assert (preview.total, len(preview.rows)) == (8, 5)
-    assert queue.reset([], None, keep_copy=copied.extend) == (8, [])
+    assert marking.reset(ALL, keep_copy=copied.extend) == (8, [])
     assert {row.contact.id for row in copied} == keys
-    assert queue.look_at_reset([], None, rows_wanted=5).total == 0
+    assert marking.look_at_reset(ALL, rows_wanted=5).total == 0
 
 
-def test_reset_keeps_its_copy_before_it_erases(table: Contacts, queue: ContactQueue) -> None:
+def test_reset_keeps_its_copy_before_it_erases(table: Contacts, marking: Marking) -> None:
     key = table.add(**SYNCED)
 
     def die(rows: Sequence[Row]) -> None:
@@ -110,25 +124,23 @@ def test_reset_keeps_its_copy_before_it_erases(table: Contacts, queue: ContactQu
         raise WrongUsage("the disk is full")
 
     with pytest.raises(WrongUsage):
-        queue.reset([key], None, keep_copy=die)
+        marking.reset(one(key), keep_copy=die)
     assert table.row(key)["hubspot_contact_id"] == "9001"
 
 
-def test_look_at_reset_writes_nothing(table: Contacts, queue: ContactQueue) -> None:
+def test_look_at_reset_writes_nothing(table: Contacts, marking: Marking) -> None:
     key = table.add(**SYNCED)
     before = table.row(key)
-    preview = queue.look_at_reset([key], None, rows_wanted=5)
+    preview = marking.look_at_reset(one(key), rows_wanted=5)
     assert (preview.total, preview.found) == (1, {key})
     assert table.row(key) == before
 
 
 @pytest.mark.parametrize("shape", ["sqlite"])
-def test_reset_copy_is_private_and_whole(
-    table: Contacts, queue: ContactQueue, tmp_path: Path
-) -> None:
+def test_reset_copy_is_private_and_whole(table: Contacts, marking: Marking, tmp_path: Path) -> None:
     key = table.add(**SYNCED)
     copy = ResetCopy(tmp_path / "copy.jsonl")
-    queue.reset([key], None, keep_copy=copy.keep)
+    marking.reset(one(key), keep_copy=copy.keep)
     copy.close()
     assert copy.path.stat().st_mode & 0o777 == 0o600
     (line,) = copy.path.read_text().splitlines()

@@ -17,7 +17,7 @@ from tests.conftest import LEASE
 from tests.store.machine import QueueMachine
 from tests.tables import Contacts
 
-USUAL_RUNS, LONG_RUNS = 25, 1500
+USUAL_RUNS, LONG_RUNS = 15, 1500
 """Runs of the machine for each database; more of them find what is rarer."""
 
 OVER = LEASE + timedelta(minutes=1)

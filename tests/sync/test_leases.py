@@ -19,7 +19,8 @@ import requests
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.client import HubSpotClient
-from hubspot_sync.hubspot.emulator import Emulator, _Handler
+from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.emulator.server import Handler
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import RunReport
 from hubspot_sync.rules.lifecycle import Claim
@@ -320,9 +321,9 @@ def slows(
     closing = threading.Event()
     slow_at: list[str] = []
     slow_after: list[str] = []
-    answer = _Handler.do_POST
+    answer = Handler.do_POST
 
-    def answer_slowly(handler: _Handler) -> None:
+    def answer_slowly(handler: Handler) -> None:
         if any(re.search(path, handler.path) for path in slow_at + slow_after):
             slow_at.extend("/" for path in slow_after if re.search(path, handler.path))
             handler.wfile = Dribbling(handler.connection, handler.wfile, closing)
@@ -332,7 +333,7 @@ def slows(
         (slow_after if from_then_on else slow_at).append(path)
 
     for method in ("do_GET", "do_POST", "do_PATCH"):
-        monkeypatch.setattr(_Handler, method, answer_slowly)
+        monkeypatch.setattr(Handler, method, answer_slowly)
     transport = Transport(hubspot.url, TOKEN, timeout_seconds=SHORT, pulse=pulse)
     runs.client = HubSpotClient(transport)
     yield slow

@@ -36,8 +36,9 @@ from hubspot_sync.rules.mapping import (
 )
 from hubspot_sync.rules.words import visible
 from hubspot_sync.store.contact_queue import ContactQueue
+from hubspot_sync.store.marking import Marking, Selection
 from hubspot_sync.store.reset_copy import ResetCopy
-from tests.conftest import Runs
+from tests.conftest import LEASE, Runs
 from tests.tables import Contacts
 
 EXAMPLES = int(os.environ.get("STRANGERS_EXAMPLES", "6"))
@@ -54,7 +55,9 @@ MOST_LINES_A_CONTACT = 60
 DANGEROUS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What a terminal obeys, and what turns the text around it (Unicode's Bidi_Control)."""
 
-LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z (DEBUG|INFO|WARNING|ERROR) [a-z_.]+: .*")
+LOG_LINE = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:.]+Z (DEBUG|INFO|WARNING|ERROR) [-0-9a-f]+ [a-z_.]+: .*"
+)
 OUR_WORDS = (
     "The contact has no email address",
     "The email address cannot be one: ",
@@ -144,7 +147,7 @@ def program_log(stream: io.StringIO) -> Iterator[None]:
     try:
         with redirect_stderr(stream):
             console.start_logging(verbose=True)
-        yield
+            yield
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
@@ -299,12 +302,12 @@ def run_and_listen(runs: Runs, report_file: Path) -> tuple[RunReport, str]:
     return report, log.getvalue()
 
 
-def keep_copy(queue: ContactQueue, path: Path) -> list[dict[str, Any]]:
+def keep_copy(table: Contacts, path: Path) -> list[dict[str, Any]]:
     """Reset everything, and return the copy that was kept."""
     path.unlink(missing_ok=True)
     copy = ResetCopy(path)
     try:
-        queue.reset([], None, keep_copy=copy.keep)
+        Marking(table.engine, lease=LEASE).reset(Selection(every=True), keep_copy=copy.keep)
     finally:
         copy.close()
     return json_lines(path)
@@ -375,7 +378,7 @@ def test_copy_of_a_reset_is_json_lines_whatever_strangers_wrote(
     emails = {storable_email(f"{odd}@x.org", shape) for odd in (*ODD, LONG[1])}
     keys = {str(table.add(email)): email for email in sorted(emails)}
     runs.queue()
-    lines = keep_copy(queue, tmp_path / "copy.jsonl")
+    lines = keep_copy(table, tmp_path / "copy.jsonl")
     assert {line["id"]: line["email"] for line in lines} == keys
     assert {row["hubspot_sync_status"] for row in table.rows()} == {table.never_synced}
 

@@ -1,0 +1,217 @@
+"""The operator's commands: what is marked, and what is taken back."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from hubspot_sync.cli.frame import (
+    AsJson,
+    DryRun,
+    EnvFile,
+    LogAs,
+    Verbose,
+    app,
+    confirm,
+    contact_key,
+    reported,
+)
+from hubspot_sync.cli.parts import open_engine, read_settings
+from hubspot_sync.errors import WrongUsage
+from hubspot_sync.report import LogFormat
+from hubspot_sync.rules.lifecycle import SyncStatus
+
+if TYPE_CHECKING:
+    from hubspot_sync.store.marking import Preview
+
+
+class Markable(StrEnum):
+    """The decisions whose contacts `enqueue` marks."""
+
+    NEW = SyncStatus.NEW
+    ERROR = SyncStatus.ERROR
+    COMPLETE = SyncStatus.COMPLETE
+
+
+@app.command()
+@reported
+def status(
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+    verbose: Verbose = False,
+    log_format: LogAs = LogFormat.TEXT,
+) -> int:
+    """Show how the queue stands: what is due, what failed and why, what was delivered.
+
+    It reads the database alone; HubSpot is not asked.
+
+    \b
+    Examples:
+      hubspot-sync status
+      hubspot-sync status --json
+    """  # noqa: D301
+    del verbose, log_format
+    from hubspot_sync import console
+    from hubspot_sync.rules.alarm import alarms
+    from hubspot_sync.store.overview import look_at_queue
+    from hubspot_sync.store.run_places import count_taken
+
+    settings = read_settings(env_file)
+    engine = open_engine(settings)
+    found = look_at_queue(engine, settings.lease)
+    runs = count_taken(engine, settings.database_url, settings.max_instances)
+    told = alarms(
+        now=found.now,
+        oldest_due_since=found.oldest_due_since,
+        last_work=found.last_work,
+        is_working=runs > 0,
+        is_enabled=bool(settings.api_key),
+        left_behind=found.left_behind,
+        interval=settings.interval,
+    )
+    console.show_status(found, runs, told, as_json=as_json)
+    return 0
+
+
+MOST_WITHOUT_ASKING = 100
+"""Contacts that `enqueue` marks without asking."""
+
+
+@app.command()
+@reported
+def enqueue(
+    contact_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[CONTACT_ID]...", help="Contacts to mark.")
+    ] = None,
+    email: Annotated[str | None, typer.Option(help="The contacts with this address.")] = None,
+    status: Annotated[
+        Markable | None, typer.Option(help="All contacts with this decision.")
+    ] = None,
+    domain_id: Annotated[str | None, typer.Option(help="All contacts of this domain.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All contacts.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+    verbose: Verbose = False,
+    log_format: LogAs = LogFormat.TEXT,
+) -> int:
+    """Mark contacts for HubSpot, as the app does when a person selects them.
+
+    Their errors and our own retry values are cleared, so that they have all their attempts before
+    them. Skipped contacts are left alone unless they are named by their id; so are contacts that a
+    live run holds, and those that are queued already. It asks above 100.
+
+    \b
+    Examples:
+      hubspot-sync enqueue 6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b
+      hubspot-sync enqueue --status Error
+      hubspot-sync enqueue --status New --limit 1000 --yes
+    """  # noqa: D301
+    del verbose, log_format
+    from hubspot_sync import console
+    from hubspot_sync.store.marking import Marking, Selection
+
+    ids = [contact_key(each) for each in contact_ids or []]
+    wanted = Selection(
+        contact_ids=ids,
+        email=email,
+        status=SyncStatus(status) if status else None,
+        domain_id=contact_key(domain_id, "domain id") if domain_id else None,
+        every=every,
+    )
+    if not wanted.is_one:
+        raise WrongUsage(
+            "Name contacts, or --email, --status, --domain-id or --all: one of these, and only one."
+        )
+    if ids and limit is not None:
+        raise WrongUsage("--limit is for --email, --status, --domain-id and --all, not for ids.")
+    settings = read_settings(env_file)
+    marking = Marking(open_engine(settings), lease=settings.lease)
+    preview = marking.look_at_enqueue(wanted, rows_wanted=0, limit=limit)
+    _require_all(ids, preview)
+    if preview.total > MOST_WITHOUT_ASKING and not marking.has_synced():
+        console.warn_of_first_large_run(preview.total)
+    if dry_run or not preview.total:
+        console.show_enqueued(0, preview, preview.held, as_json=as_json, is_dry_run=dry_run)
+        return int(bool(preview.held))
+    if preview.total > MOST_WITHOUT_ASKING and not yes:
+        confirm(f"Mark {preview.total:,} contacts for HubSpot?")
+    count, held = marking.enqueue(wanted, limit=limit)
+    console.show_enqueued(count, preview, held, as_json=as_json)
+    return int(bool(held))
+
+
+@app.command()
+@reported
+def reset(
+    contact_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[CONTACT_ID]...", help="Contacts to reset.")
+    ] = None,
+    status: Annotated[
+        SyncStatus | None, typer.Option(help="All contacts with this decision.")
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All contacts that ever took part in a sync.")
+    ] = False,
+    backup: Annotated[
+        Path | None,
+        typer.Option(help="Where the copy goes; hubspot-reset-<time>.jsonl without it."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+    verbose: Verbose = False,
+    log_format: LogAs = LogFormat.TEXT,
+) -> int:
+    """Bring contacts back to never synced. HubSpot is not touched.
+
+    Statuses, the error, the HubSpot id and our own retry values are erased, after a copy of them
+    was written to a file. Contacts that a live run holds are left alone; so are Skipped ones,
+    unless they are named or asked for by --status Skipped.
+
+    \b
+    Examples:
+      hubspot-sync reset 6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b
+      hubspot-sync reset --status Error
+      hubspot-sync reset --all --dry-run
+    """  # noqa: D301
+    del verbose, log_format
+    from hubspot_sync import console
+    from hubspot_sync.store.marking import Marking, Selection
+    from hubspot_sync.store.reset_copy import ResetCopy
+
+    ids = [contact_key(each) for each in contact_ids or []]
+    wanted = Selection(contact_ids=ids, status=status, every=every)
+    if not wanted.is_one:
+        raise WrongUsage("Name contacts, or --status, or --all: one of the three, and only one.")
+    settings = read_settings(env_file)
+    marking = Marking(open_engine(settings), lease=settings.lease)
+    preview = marking.look_at_reset(wanted, rows_wanted=console.MOST_ROWS)
+    _require_all(ids, preview)
+    if not as_json and preview.total:
+        console.show_reset(preview.rows, preview.total)
+    if dry_run or not preview.total:
+        would_reset = preview.total if dry_run else None
+        console.show_reset_end(0, preview.held, None, as_json=as_json, would_reset=would_reset)
+        return int(bool(preview.held))
+    if not yes:
+        confirm(f"Erase this from {preview.total} contacts?")
+    copy = ResetCopy(backup or Path(f"hubspot-reset-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"))
+    try:
+        count, held = marking.reset(wanted, keep_copy=copy.keep)
+    finally:
+        copy.close()
+    console.show_reset_end(count, held, copy.path, as_json=as_json)
+    return int(bool(held))
+
+
+def _require_all(ids: "list[UUID]", preview: "Preview") -> None:
+    missing = [str(each) for each in ids if each not in preview.found]
+    if missing:
+        raise WrongUsage(f"There is no contact {', '.join(missing)}. Nothing was done.")

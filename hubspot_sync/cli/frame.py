@@ -1,0 +1,129 @@
+"""What every command has: the program it belongs to, its common options, how it ends."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from hubspot_sync import __version__
+from hubspot_sync.errors import HubSpotSyncError, WrongUsage
+from hubspot_sync.report import LogFormat
+
+app = typer.Typer(
+    name="hubspot-sync",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+EnvFile = Annotated[
+    Path | None,
+    typer.Option("--env-file", help="Settings file; without it, .env in the current folder."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON document on standard output instead of tables.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only read and tell what would be done; write nowhere.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step to standard error.")]
+LogAs = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="The log's lines: for people, or JSON, with refusals too."),
+]
+
+
+def reported(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turn what a command returns or raises into what is printed and the exit code."""
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:
+        from hubspot_sync import console
+
+        console.start_logging(
+            verbose=bool(arguments.get("verbose")),
+            log_format=arguments.get("log_format", LogFormat.TEXT),
+        )
+        name = command.__name__.rstrip("_").replace("_", "-")
+        try:
+            code = command(**arguments)
+        except HubSpotSyncError as error:
+            console.log_denied(error)
+            console.show_error(name, error, as_json=bool(arguments.get("as_json")))
+            code = error.exit_code
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as fault:  # noqa: BLE001 - no traceback reaches a user
+            console.log_fault(fault)
+            own = _own_fault(fault)
+            console.show_error(name, own, as_json=bool(arguments.get("as_json")))
+            code = own.exit_code
+        raise typer.Exit(code or 0)
+
+    # Typer reads the options off the signature.
+    run.__signature__ = inspect.signature(command, eval_str=True)  # type: ignore[attr-defined]
+    return run
+
+
+def _own_fault(fault: Exception) -> HubSpotSyncError:
+    return HubSpotSyncError(
+        f"hubspot-sync met a fault of its own ({type(fault).__name__}). Contacts that it held are "
+        "taken over when their lease ends. Run it again with --verbose, and report what it says."
+    )
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"hubspot-sync {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Deliver contacts from a database table into HubSpot, without losing one.
+
+    \b
+    See it work, without an account, a database or settings:
+      hubspot-sync demo
+    What cron runs:
+      hubspot-sync sync-queue --env-file /etc/hubspot-sync.env
+    """  # noqa: D301 - click's own mark for lines to leave alone
+    del version
+
+
+def contact_key(text: str, what: str = "contact id") -> UUID:
+    """Return the key that a person typed.
+
+    Raises:
+        WrongUsage: it is not a UUID.
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        raise WrongUsage(
+            f"{text[:80]!r} is not a {what}: it must be a UUID such as "
+            "6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b, as in the table's column of that name."
+        ) from None
+
+
+def confirm(question: str) -> None:
+    """Ask, and end the command unless the answer is yes.
+
+    Raises:
+        WrongUsage: there is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise WrongUsage("There is no terminal to ask on: add --yes to go ahead. Nothing was done.")
+    typer.confirm(question, abort=True, err=True)

@@ -1,0 +1,91 @@
+"""From the settings to the parts that a command works with."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubspot_sync.settings import Settings, exposed, load_settings, read_environment
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from hubspot_sync.clock import Pulse
+    from hubspot_sync.hubspot.client import HubSpotClient
+    from hubspot_sync.hubspot.pace import Pace
+    from hubspot_sync.run import Plan
+    from hubspot_sync.store.contact_queue import ContactQueue
+
+
+def read_settings(env_file: Path | None) -> Settings:
+    """Return the settings of the environment and the file, and warn where all can read the file.
+
+    Raises:
+        SettingsError: some are wrong.
+    """
+    settings = load_settings(read_environment(os.environ, env_file))
+    open_to_all = exposed(env_file)
+    if open_to_all:
+        from hubspot_sync import console
+
+        console.warn(
+            f"Every user of this machine can read {open_to_all}, which holds secrets: "
+            f"chmod 600 {open_to_all}"
+        )
+    return settings
+
+
+def open_engine(settings: Settings) -> "Engine":
+    """Return the connections to the database; none is open yet."""
+    from hubspot_sync.store.database import make_engine
+
+    # One connection a worker, one for the run's place, one to spare.
+    return make_engine(settings.database_url, pool_size=settings.workers + 2)
+
+
+def open_queue(settings: Settings, engine: "Engine") -> "ContactQueue":
+    """Return the queue in the contacts table."""
+    from hubspot_sync.store.contact_queue import ContactQueue
+
+    return ContactQueue(engine, policy=settings.retry_policy, lease=settings.lease)
+
+
+def new_pulse() -> "Pulse":
+    """Return the real clocks, and waits that a signal ends."""
+    from hubspot_sync.clock import Ending, Pulse
+
+    ending = Ending()
+    return Pulse(ending=ending, sleep=ending.sleep)
+
+
+def open_client(settings: Settings, pulse: "Pulse", pace: "Pace | None" = None) -> "HubSpotClient":
+    """Return a connection to HubSpot."""
+    from hubspot_sync.hubspot.client import HubSpotClient
+    from hubspot_sync.hubspot.transport import Transport
+    from hubspot_sync.rules.mapping import custom_properties
+
+    names = settings.property_names
+    transport = Transport(
+        settings.base_url,
+        settings.api_key,
+        timeout_seconds=settings.request_timeout.total_seconds(),
+        custom_properties=[custom.name for custom in custom_properties(names)],
+        pulse=pulse,
+        pace=pace,
+    )
+    return HubSpotClient(transport, api_version=settings.api_version, names=names)
+
+
+def make_plan(settings: Settings, *, limit: int | None, longest: timedelta | None = None) -> "Plan":
+    """Return what a run is to go by."""
+    from hubspot_sync.run import Plan
+
+    return Plan(
+        names=settings.property_names,
+        lease=settings.lease,
+        attempts=settings.retry_policy.max_retries + 1,
+        portal_id=settings.portal_id,
+        limit=limit,
+        longest=longest,
+        workers=settings.workers,
+    )

@@ -1,0 +1,159 @@
+"""The commands that make what a sync needs: create-properties and init-db."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hubspot_sync.cli.frame import AsJson, DryRun, EnvFile, LogAs, Verbose, app, reported
+from hubspot_sync.cli.parts import new_pulse, open_client, open_engine, read_settings
+from hubspot_sync.report import LogFormat
+from hubspot_sync.settings import Settings, read_environment
+
+if TYPE_CHECKING:
+    from hubspot_sync.report import Check
+
+
+@app.command()
+@reported
+def create_properties(
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+    verbose: Verbose = False,
+    log_format: LogAs = LogFormat.TEXT,
+) -> int:
+    """Create the custom properties in HubSpot. Run it once; again does no harm.
+
+    A property that exists is never changed: where it differs, it is reported, and the exit code
+    is 1.
+
+    \b
+    Example:
+      hubspot-sync create-properties
+    """  # noqa: D301
+    del verbose, log_format
+    from hubspot_sync import console
+    from hubspot_sync.hubspot import portal
+    from hubspot_sync.report import PropertyState
+
+    settings = read_settings(env_file)
+    settings.require_api_key()
+    client = open_client(settings, new_pulse())
+    reports = portal.create_properties(
+        client, settings.property_names, settings.portal_id, dry_run=dry_run
+    )
+    console.show_properties(reports, as_json=as_json)
+    return int(any(each.state is PropertyState.DIFFERS for each in reports))
+
+
+@app.command()
+@reported
+def init_db(
+    indexes: Annotated[
+        bool,
+        typer.Option("--indexes", help="Also make the indexes that a long queue wants."),
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+    verbose: Verbose = False,
+    log_format: LogAs = LogFormat.TEXT,
+) -> int:
+    """Make the contacts table where there is none: for embedded use, without the app.
+
+    With --indexes also make the queue's indexes, on the app's table too, while the app goes on
+    writing. They are never made without being asked for.
+
+    \b
+    Examples:
+      DATABASE_URL=sqlite:///contacts.db hubspot-sync init-db
+      hubspot-sync init-db --indexes
+    """  # noqa: D301
+    del verbose, log_format
+    from hubspot_sync import console
+    from hubspot_sync.store.database import create_table, has_table, make_engine
+    from hubspot_sync.store.due import INDEXES, create_indexes, has_index
+
+    settings = read_settings(env_file)
+    engine = make_engine(settings.database_url, create=not dry_run)
+    made: dict[str, str] = {}
+    if dry_run:
+        is_there = has_table(engine)
+        made["contacts"] = "exists" if is_there else "would create"
+        for name, _, _ in INDEXES if indexes else ():
+            exists = is_there and has_index(engine, name)
+            made[name] = "exists" if exists else "would create"
+    else:
+        made["contacts"] = "created" if create_table(engine) else "exists"
+        for name, is_new in create_indexes(engine) if indexes else ():
+            made[name] = "created" if is_new else "exists"
+    console.show_database(made, as_json=as_json)
+    return 0
+
+
+@app.command()
+@reported
+def doctor(
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+    verbose: Verbose = False,
+    log_format: LogAs = LogFormat.TEXT,
+) -> int:
+    """Look whether everything is in place, and say how to mend what is not.
+
+    It checks the settings, the database and its table, the token with its scopes and properties,
+    the day's quota and the queue, and writes nowhere. What it cannot check it says. The exit code
+    is 1 where something is to be mended, 3 where database or HubSpot cannot be reached.
+
+    \b
+    Example:
+      hubspot-sync doctor --env-file /etc/hubspot-sync.env
+    """  # noqa: D301
+    del verbose, log_format
+    from hubspot_sync import console
+    from hubspot_sync.doctor import exit_code, look_at_settings
+    from hubspot_sync.report import Check, CheckState
+
+    settings, checks = look_at_settings(read_environment(os.environ, env_file), env_file)
+    if settings:
+        checks += _check_up(settings)
+    else:
+        words = "not before the settings are right"
+        checks += [Check(about, CheckState.UNKNOWN, words) for about in ("database", "HubSpot")]
+    console.show_checks(checks, as_json=as_json)
+    return exit_code(checks)
+
+
+def _check_up(settings: Settings) -> "list[Check]":
+    from hubspot_sync.doctor import look_at_portal_health, look_at_queue_health
+    from hubspot_sync.errors import WrongUsage
+    from hubspot_sync.hubspot.pace import Pace
+    from hubspot_sync.report import Check, CheckState
+    from hubspot_sync.store.check_up import look_at_database
+
+    checks: list[Check] = []
+    try:
+        engine = open_engine(settings)
+    except WrongUsage as fault:
+        checks += [Check("database", CheckState.MEND, str(fault), "Correct DATABASE_URL.")]
+    else:
+        checks += look_at_database(engine)
+        is_there = all(
+            check.about != "database" or check.state is CheckState.OK for check in checks
+        )
+        if is_there:
+            checks += look_at_queue_health(settings, engine)
+    reached = {check.about for check in checks}
+    checks += [
+        Check(about, CheckState.UNKNOWN, "not without the database")
+        for about in ("table", "indexes", "queue")
+        if about not in reached
+    ]
+    pulse = new_pulse()
+    pace = Pace(pulse)
+    client = open_client(settings, pulse, pace)
+    try:
+        return checks + look_at_portal_health(settings, client, pace)
+    finally:
+        client.transport.close()

@@ -1,0 +1,42 @@
+"""What people and programs see: tables, sentences, JSON and the log. Nothing else prints."""
+
+from hubspot_sync.console.desk import show_checks, show_status
+from hubspot_sync.console.logs import log_denied, log_fault, name_run, start_logging
+from hubspot_sync.console.runs import progress, show_plan, show_run, show_wait
+from hubspot_sync.console.set_up import (
+    show_database,
+    show_emulator,
+    show_enqueued,
+    show_hubspot_contacts,
+    show_properties,
+    show_reset,
+    show_reset_end,
+    warn_of_first_large_run,
+)
+from hubspot_sync.console.terminal import MOST_ROWS, print_json, say, show_error, warn
+
+__all__ = [
+    "MOST_ROWS",
+    "log_denied",
+    "log_fault",
+    "name_run",
+    "print_json",
+    "progress",
+    "say",
+    "show_checks",
+    "show_database",
+    "show_emulator",
+    "show_enqueued",
+    "show_error",
+    "show_hubspot_contacts",
+    "show_plan",
+    "show_properties",
+    "show_reset",
+    "show_reset_end",
+    "show_run",
+    "show_status",
+    "show_wait",
+    "start_logging",
+    "warn",
+    "warn_of_first_large_run",
+]

@@ -1,0 +1,287 @@
+"""What became of a run, and what a run would do."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from rich.table import Table
+from rich.text import Text
+
+from hubspot_sync.console.terminal import (
+    MOST_OF_EMAIL,
+    MOST_ROWS,
+    cell,
+    clock,
+    contacts,
+    counted,
+    make_console,
+    new_table,
+    print_json,
+    say,
+    warn,
+)
+from hubspot_sync.report import (
+    DELIVERED,
+    SCHEMA_VERSION,
+    ContactReport,
+    PlannedAction,
+    PlannedContact,
+    RunReport,
+    RunState,
+    run_to_json,
+)
+from hubspot_sync.rules.lifecycle import MAX_ERROR_LENGTH, OutcomeName
+
+if TYPE_CHECKING:
+    from hubspot_sync.rules.pace import Quota
+
+MOST_OF_VALUE = 120
+"""Characters of a property's value that a dry run shows; `--json` has it whole."""
+
+_PLAN_STYLES = {
+    PlannedAction.CREATE: "green",
+    PlannedAction.UPDATE: "cyan",
+    PlannedAction.FAIL: "red",
+    PlannedAction.UNKNOWN: "yellow",
+}
+_STYLES = {
+    OutcomeName.CREATED: "green",
+    OutcomeName.UPDATED: "green",
+    OutcomeName.FAILED: "yellow",
+    OutcomeName.EXHAUSTED: "red",
+    OutcomeName.STOPPED: "yellow",
+}
+
+
+def show_run(report: RunReport, *, as_json: bool, quiet: bool = False) -> None:
+    """Show what became of a run; with `quiet` only where something went wrong."""
+    if quiet and not as_json and report.state in (RunState.DONE, RunState.BUSY):
+        return
+    if as_json:
+        print_json(run_to_json(report))
+    else:
+        if report.contacts:
+            make_console().print(_contact_table(report))
+        if report.state is not RunState.DISABLED:
+            say(_summary(report))
+    if report.state is RunState.DISABLED:
+        warn(f"{report.reason}")
+    elif report.state is RunState.STOPPED:
+        warn(f"The run stopped: {report.reason}")
+    elif report.failures:
+        warn(_failures(report))
+
+
+def _failures(report: RunReport) -> str:
+    again = report.counts.get(OutcomeName.FAILED, 0)
+    ended = report.counts.get(OutcomeName.EXHAUSTED, 0)
+    told = [
+        f"{again} failed and will be tried again" if again else "",
+        f"{ended} stay in Error until marked again" if ended else "",
+    ]
+    return f"{'; '.join(each for each in told if each)}. The table says why."
+
+
+def _contact_table(report: RunReport) -> Table:
+    table = new_table()
+    table.add_column("Email", overflow="fold", min_width=16)
+    table.add_column("Outcome", no_wrap=True)
+    table.add_column("HubSpot id", no_wrap=True)
+    table.add_column("Try", no_wrap=True)
+    table.add_column("Next UTC", no_wrap=True)
+    table.add_column("Message", overflow="fold")
+    for contact in report.contacts[:MOST_ROWS]:
+        table.add_row(
+            cell(contact.email or "(none)", MOST_OF_EMAIL),
+            Text(contact.outcome, style=_STYLES.get(contact.outcome, "")),
+            Text(contact.hubspot_contact_id or ""),
+            Text(f"{contact.attempt}/{contact.attempts}"),
+            Text(clock(contact.next_retry_at)),
+            cell(_message(contact, report), MAX_ERROR_LENGTH),
+        )
+    return table
+
+
+def _message(contact: ContactReport, report: RunReport) -> str:
+    if contact.outcome is OutcomeName.STOPPED and report.state is RunState.STOPPED:
+        # The reason is the run's, and stands below the table.
+        return ""
+    return contact.error or _sharing(contact.shared_with)
+
+
+def _sharing(shared_with: Sequence[UUID]) -> str:
+    if not shared_with:
+        return ""
+    others = ", ".join(str(each)[:8] for each in shared_with[:3])
+    more = len(shared_with) - 3
+    return f"one delivery with {others}" + (f" and {more} more" if more > 0 else "")
+
+
+def _summary(report: RunReport) -> str:
+    if report.state is RunState.BUSY:
+        return str(report.reason)
+    if not report.claimed:
+        return "Nothing is due." if report.due_remaining == 0 else "No contact was claimed."
+    told = [f"{report.counts[name]} {name}" for name in OutcomeName if report.counts.get(name)]
+    hidden = max(0, sum(report.counts.values()) - min(len(report.contacts), MOST_ROWS))
+    parts = [
+        f"{contacts(report.claimed)}: {', '.join(told)}",
+        f"{counted(report.requests, 'request')} in {report.seconds:.1f} s",
+    ]
+    if report.due_remaining:
+        parts.append(f"{report.due_remaining} more due")
+    if hidden:
+        parts.append(f"{hidden} not shown")
+    return "; ".join(parts) + f" (run {report.run_id})."
+
+
+def show_wait(due: int | None, batch_size: int, interval: timedelta) -> None:
+    """Say how long the rest of the queue will take at cron's pace, where that is long."""
+    if due and due > batch_size:
+        minutes = -(-due // batch_size) * (interval // timedelta(minutes=1))
+        say(
+            f"At {batch_size} contacts every {interval // timedelta(minutes=1)} minutes the rest "
+            f"takes about {minutes} minutes; sync-queue --drain takes it now."
+        )
+
+
+@contextmanager
+def progress(
+    count_due: Callable[[], int | None],
+    read_quota: Callable[[], "Quota | None"],
+    *,
+    quiet: bool = False,
+) -> Iterator[Callable[[ContactReport], None]]:
+    """Show on a terminal how far a run is: done, rate, time left, failures, the day's quota.
+
+    Args:
+        count_due: asked once, and on a terminal alone, for how many there are to do.
+        read_quota: what HubSpot's last answer said.
+        quiet: show nothing.
+    """
+    console = make_console(stderr=True)
+    # FORCE_COLOR makes rich take a pipe for a terminal; a bar in a log is nobody's wish.
+    if quiet or not sys.stderr.isatty() or not console.is_interactive:
+        yield lambda _: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[notes]}"),
+        console=console,
+        transient=True,
+    )
+    undelivered = 0
+    with bar:
+        task = bar.add_task("Delivering", total=count_due(), rate="", notes="")
+
+        def on_settled(contact: ContactReport) -> None:
+            nonlocal undelivered
+            undelivered += contact.outcome not in DELIVERED
+            speed = bar.tasks[0].speed
+            bar.update(
+                task,
+                advance=1,
+                rate=f"{speed:.0f}/s" if speed else "",
+                notes=_notes(undelivered, read_quota()),
+            )
+
+        yield on_settled
+
+
+def _notes(failed: int, quota: "Quota | None") -> str:
+    told = [f"{failed} not delivered"] if failed else []
+    told += [f"{quota.remaining:,} requests left today"] if quota else []
+    return ", ".join(told)
+
+
+def show_plan(
+    plans: Sequence[PlannedContact], due: int | None, *, command: str, as_json: bool
+) -> None:
+    """Show what a run would do: of each contact the properties that would change."""
+    if as_json:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "command": command,
+                "dry_run": True,
+                "due": due,
+                "contacts": [_plan_to_json(plan) for plan in plans],
+            }
+        )
+        return
+    if plans:
+        make_console().print(_plan_table(plans[:MOST_ROWS]))
+    counts = Counter(plan.action for plan in plans)
+    told = [f"{count} {action}" for action, count in sorted(counts.items())]
+    of_all = "" if due is None else f" of {due} due"
+    more = f" {len(plans) - MOST_ROWS} not shown; --json has all." if len(plans) > MOST_ROWS else ""
+    say(f"{contacts(len(plans))}{of_all}: {', '.join(told) or 'nothing to do'}.{more}")
+    say("A dry run: nothing was written. HubSpot's own checks of the values come with the write.")
+
+
+def _plan_table(plans: Sequence[PlannedContact]) -> Table:
+    table = new_table()
+    table.add_column("Email", overflow="fold", min_width=16)
+    table.add_column("Would", no_wrap=True)
+    table.add_column("HubSpot id", no_wrap=True)
+    table.add_column("What would change", overflow="fold", min_width=24)
+    for plan in plans:
+        table.add_row(
+            cell(plan.email or "(none)", MOST_OF_EMAIL),
+            Text(plan.action, style=_PLAN_STYLES[plan.action]),
+            Text(plan.hubspot_contact_id or ""),
+            _changes(plan),
+        )
+    return table
+
+
+def _changes(plan: PlannedContact) -> Text:
+    """Return one line a property: its name, the old value in red, the new one in green."""
+    if plan.message:
+        return cell(plan.message, MAX_ERROR_LENGTH)
+    lines = []
+    for change in plan.changes:
+        line = Text(f"{change.name}: ")
+        if change.old is not None:
+            line += cell(change.old, MOST_OF_VALUE)
+            line.stylize("red", len(change.name) + 2)
+            line.append(" -> ")
+        new = cell(change.new, MOST_OF_VALUE)
+        new.stylize("green")
+        lines.append(line + new)
+    if plan.unchanged:
+        lines.append(Text(f"{plan.unchanged} unchanged", style="dim"))
+    if plan.shared_with:
+        lines.append(Text(_sharing(plan.shared_with), style="dim"))
+    return Text("\n").join(lines)
+
+
+def _plan_to_json(plan: PlannedContact) -> dict[str, object]:
+    return {
+        "id": str(plan.id),
+        "action": plan.action,
+        "hubspot_contact_id": plan.hubspot_contact_id,
+        "error": plan.message,
+        "changes": [
+            {"property": change.name, "old": change.old, "new": change.new}
+            for change in plan.changes
+        ],
+        "unchanged": plan.unchanged,
+        "shared_with": [str(each) for each in plan.shared_with],
+    }

@@ -1,0 +1,205 @@
+"""What the commands beside a sync found and did: set-up, reset, trial."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from hubspot_sync.console.terminal import (
+    MOST_OF_EMAIL,
+    MOST_OF_ID,
+    MOST_OF_STATUS,
+    MOST_ROWS,
+    cell,
+    contacts,
+    make_console,
+    new_table,
+    print_json,
+    say,
+    warn,
+)
+from hubspot_sync.report import SCHEMA_VERSION, PropertyReport, PropertyState
+from hubspot_sync.rules.lifecycle import MAX_ERROR_LENGTH, Row
+from hubspot_sync.rules.words import visible
+
+if TYPE_CHECKING:
+    from hubspot_sync.store.marking import Preview
+
+
+def show_properties(reports: Sequence[PropertyReport], *, as_json: bool) -> None:
+    """Show what `create-properties` found and did."""
+    if as_json:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "command": "create-properties",
+                "properties": [
+                    {"name": each.property.name, "state": each.state, "note": each.note or None}
+                    for each in reports
+                ],
+            }
+        )
+        return
+    table = new_table()
+    table.add_column("Property", overflow="fold")
+    table.add_column("Type", no_wrap=True)
+    table.add_column("State", no_wrap=True)
+    table.add_column("Note", overflow="fold")
+    for each in reports:
+        style = "yellow" if each.state is PropertyState.DIFFERS else "green"
+        table.add_row(
+            Text(each.property.name),
+            Text(each.property.type),
+            Text(each.state, style=style),
+            Text(visible(each.note)),
+        )
+    make_console().print(table)
+    if any(each.state is PropertyState.DIFFERS for each in reports):
+        warn("A property that exists is never changed: correct it in HubSpot, or name another.")
+
+
+def show_reset(rows: Sequence[Row], total: int) -> None:
+    """Show what a reset would erase."""
+    table = new_table()
+    table.add_column("Email", overflow="fold", min_width=16)
+    table.add_column("Decision", no_wrap=True)
+    table.add_column("State", no_wrap=True)
+    table.add_column("HubSpot id", no_wrap=True)
+    table.add_column("Retries", no_wrap=True)
+    table.add_column("Error", overflow="fold")
+    for row in rows[:MOST_ROWS]:
+        table.add_row(
+            cell(row.contact.email or "(none)", MOST_OF_EMAIL),
+            cell(row.sync_status, MOST_OF_STATUS),
+            cell(row.processing_status, MOST_OF_STATUS),
+            cell(row.contact.hubspot_contact_id, MOST_OF_ID),
+            Text(str(row.retry_count)),
+            cell(row.error, MAX_ERROR_LENGTH),
+        )
+    make_console().print(table)
+    say(
+        f"{contacts(total)} to bring back to never synced"
+        + (f" ({MOST_ROWS} shown)." if total > MOST_ROWS else ".")
+    )
+
+
+def show_reset_end(
+    count: int,
+    held: Sequence[Row],
+    copy: Path | None,
+    *,
+    as_json: bool,
+    would_reset: int | None = None,
+) -> None:
+    """Show what a reset did, or in a dry run would do, and what it left."""
+    for row in held:
+        warn(f"Contact {row.contact.id} was left as it is: a live run holds it.")
+    if as_json:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "command": "reset",
+                "reset": count,
+                "would_reset": would_reset,
+                "left": [str(row.contact.id) for row in held],
+                "copy": str(copy) if copy else None,
+            }
+        )
+    elif copy is None:
+        say("Nothing was reset.")
+    else:
+        say(f"{contacts(count)} brought back to never synced. The copy: {copy}")
+
+
+def show_enqueued(
+    count: int,
+    preview: "Preview",
+    held: Sequence[Row],
+    *,
+    as_json: bool,
+    is_dry_run: bool = False,
+) -> None:
+    """Show what `enqueue` marked, or in a dry run would mark, and what it left."""
+    for row in held:
+        warn(f"Contact {row.contact.id} was left as it is: a live run holds it.")
+    if as_json:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "command": "enqueue",
+                "marked": count,
+                "would_mark": preview.total if is_dry_run else None,
+                "left": [str(row.contact.id) for row in held],
+            }
+        )
+    elif is_dry_run:
+        say(f"{contacts(preview.total)} would be marked. A dry run: nothing was written.")
+    elif count:
+        say(f"{contacts(count)} marked. The next run of sync-queue delivers them.")
+    else:
+        say(f"Nothing was marked: {_why_not(preview)}.")
+
+
+def _why_not(preview: "Preview") -> str:
+    reasons = [
+        f"{preview.queued:,} queued already" if preview.queued else "",
+        f"{preview.skipped:,} skipped (name one by its id to mark it all the same)"
+        if preview.skipped
+        else "",
+        f"{len(preview.held):,} held by a live run" if preview.held else "",
+    ]
+    return ", ".join(filter(None, reasons)) or "there is no such contact"
+
+
+def warn_of_first_large_run(count: int) -> None:
+    """Say, before many contacts go out for the first time, what HubSpot may make of them."""
+    warn(
+        f"{contacts(count)} would be the first that go to HubSpot from here. Look first: new "
+        "contacts may count as marketing contacts, which HubSpot bills (Settings, Marketing "
+        "contacts); and HubSpot may create a company for each email domain (Settings, Objects, "
+        "Companies). Try a few with --limit."
+    )
+
+
+def show_database(made: Mapping[str, str], *, as_json: bool) -> None:
+    """Show what `init-db` made: the table first, then the indexes."""
+    table, *indexes = made
+    if as_json:
+        document = {"schema_version": SCHEMA_VERSION, "command": "init-db", "table": made[table]}
+        print_json(document | {"indexes": {name: made[name] for name in indexes}})
+        return
+    say(f"Table {table}: {made[table]}.")
+    for name in indexes:
+        say(f"Index {name}: {made[name]}.")
+
+
+def show_hubspot_contacts(held: Sequence[Mapping[str, Any]]) -> None:
+    """Show what the emulator holds."""
+    say("\nWhat HubSpot holds now:")
+    table = new_table()
+    for heading in ("HubSpot id", "Email", "First name", "Last name", "Phone", "Domain id"):
+        table.add_column(heading, no_wrap=heading == "HubSpot id", overflow="fold")
+    for contact in held:
+        properties = contact["properties"]
+        names = ("email", "firstname", "lastname", "phone")
+        cells = [contact["id"], *(properties.get(name, "") for name in names)]
+        domain = properties.get("scrapersky_domain_id", "")
+        table.add_row(
+            *(Text(visible(cell)) for cell in cells), Text(f"{domain[:8]}…" if domain else "")
+        )
+    make_console().print(table)
+
+
+def show_emulator(url: str, token: str, *, as_json: bool) -> None:
+    """Say where the emulator answers, and how to point the program at it."""
+    if as_json:
+        document = {"schema_version": SCHEMA_VERSION, "command": "emulator"}
+        print_json(document | {"url": url, "token": token})
+        sys.stdout.flush()
+        return
+    say(f"The emulator answers at {url} until Ctrl-C. To use it, set:")
+    say(f"  HUBSPOT_API_BASE_URL={url}")
+    say(f"  HUBSPOT_API_KEY={token}")
+    sys.stdout.flush()

@@ -1,0 +1,101 @@
+"""The one door to the terminal: what every screen is made of.
+
+Tables and JSON go to standard output, everything that wants attention to standard error, so that
+cron can send the one to a log and mail the other.
+"""
+
+import json
+import os
+import sys
+from datetime import datetime
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hubspot_sync.errors import HubSpotSyncError
+from hubspot_sync.report import SCHEMA_VERSION, RunState
+from hubspot_sync.rules.words import escaped, shortened, visible
+
+MOST_ROWS = 50
+"""Longer tables than this are cut: the rest is in `--json`."""
+
+MOST_OF_EMAIL = 254
+MOST_OF_STATUS = 12
+MOST_OF_ID = 14
+"""Characters that a cell shows of what may be a stranger's: real ones fit."""
+
+WIDTH_WITHOUT_TERMINAL = 100
+"""Columns where there is no terminal to ask: in a log, and in cron's mail."""
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console that fits where its output goes; NO_COLOR and TERM=dumb are honoured."""
+    stream = sys.stderr if stderr else sys.stdout
+    knows_width = stream.isatty() or "COLUMNS" in os.environ
+    width = None if knows_width else WIDTH_WITHOUT_TERMINAL
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence to standard output; a line feed before it leaves a line free."""
+    blank = "\n" if sentence.startswith("\n") else ""
+    make_console().print(Text(blank + visible(sentence.strip("\n"))), soft_wrap=True)
+
+
+def warn(sentence: str) -> None:
+    """Print a sentence that wants attention to standard error."""
+    make_console(stderr=True).print(Text(visible(sentence), style="yellow"), soft_wrap=True)
+
+
+def cell(text: str | None, most: int) -> Text:
+    """Return a stranger's words as a table shows them: nothing obeyed, and not without end."""
+    return Text(visible(shortened(text or "", most)))
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document to standard output."""
+    # Where the output does not know the letter, what stands for it would be no JSON.
+    text = json.dumps(document, ensure_ascii=not _knows_all_letters(sys.stdout.encoding))
+    sys.stdout.write(escaped(text) + "\n")
+
+
+def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
+    """Say what went wrong and what to do, on standard error; with `as_json` on both."""
+    for line in str(error).splitlines():
+        make_console(stderr=True).print(Text(visible(line), style="red"), soft_wrap=True)
+    if as_json:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "command": command,
+                "state": "refused" if error.exit_code < 3 else RunState.STOPPED,
+                "reason": str(error),
+            }
+        )
+
+
+def new_table() -> Table:
+    """Return a table without side frames, in ASCII where the output knows no more."""
+    frame = box.SIMPLE_HEAD if _knows_all_letters(make_console().encoding) else box.ASCII2
+    return Table(box=frame, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def clock(moment: datetime | None) -> str:
+    """Return the time of day, which a table of one run needs no date for."""
+    return f"{moment:%H:%M}" if moment else ""
+
+
+def contacts(number: int) -> str:
+    """Return a number of contacts in words."""
+    return counted(number, "contact")
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _knows_all_letters(encoding: str | None) -> bool:
+    return (encoding or "").lower().replace("-", "") == "utf8"

@@ -1,0 +1,98 @@
+"""Is everything in place? Looks at settings, database, HubSpot and queue, and writes nowhere."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hubspot_sync.errors import HubSpotSyncError, SettingsError
+from hubspot_sync.report import Check, CheckState
+from hubspot_sync.rules.alarm import alarms
+from hubspot_sync.settings import Settings, is_exposed, load_settings, misspelt
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from hubspot_sync.hubspot.client import HubSpotClient
+    from hubspot_sync.hubspot.pace import Pace
+
+
+def look_at_settings(
+    variables: Mapping[str, str], env_file: Path | None
+) -> tuple[Settings | None, list[Check]]:
+    """Check the settings; return them where they are good."""
+    checks = [
+        Check(
+            "settings",
+            CheckState.MEND,
+            f"{name} is no setting",
+            f"Did you mean {meant}?" if meant else "Take it out, or look it up in the README.",
+        )
+        for name, meant in misspelt(variables).items()
+    ]
+    token_file = Path(variables.get("HUBSPOT_API_KEY_FILE", "").strip() or ".")
+    checks += [
+        Check("settings", CheckState.MEND, f"every user can read {path}", f"chmod 600 {path}")
+        for path in (env_file or Path(".env"), token_file)
+        if is_exposed(path)
+    ]
+    try:
+        settings = load_settings(variables)
+    except SettingsError as faults:
+        return None, checks + [
+            Check("settings", CheckState.MEND, fault, "Correct it.") for fault in faults.faults
+        ]
+    if not checks:
+        checks.append(Check("settings", CheckState.OK, "all can be used"))
+    return settings, checks
+
+
+def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:
+    """Check whether contacts wait for longer than they should, or were left behind."""
+    from hubspot_sync.store.overview import look_at_queue
+    from hubspot_sync.store.run_places import count_taken
+
+    try:
+        found = look_at_queue(engine, settings.lease)
+        runs = count_taken(engine, settings.database_url, settings.max_instances)
+    except HubSpotSyncError as trouble:
+        return [Check("queue", CheckState.UNKNOWN, str(trouble))]
+    told = alarms(
+        now=found.now,
+        oldest_due_since=found.oldest_due_since,
+        last_work=found.last_work,
+        is_working=runs > 0,
+        # An empty token is told of by the check of the token.
+        is_enabled=True,
+        left_behind=found.left_behind,
+        interval=settings.interval,
+    )
+    last = f"{found.last_delivery:%Y-%m-%d %H:%M} UTC" if found.last_delivery else "never"
+    words = f"{found.due:,} due, last delivery {last}"
+    return [Check("queue", CheckState.MEND, alarm) for alarm in told] or [
+        Check("queue", CheckState.OK, words)
+    ]
+
+
+def look_at_portal_health(settings: Settings, client: "HubSpotClient", pace: "Pace") -> list[Check]:
+    """Check token, scopes, properties and quota."""
+    from hubspot_sync.hubspot.check_up import look_at_hubspot
+
+    if not settings.api_key:
+        words = "HUBSPOT_API_KEY is empty: the sync is disabled, and HubSpot could not be checked"
+        mend = "Set it to a private app token or service key."
+        return [Check("token", CheckState.MEND, words, mend)]
+    return look_at_hubspot(
+        client,
+        settings.api_key,
+        pace,
+        portal_id=settings.portal_id,
+        reserve_percent=settings.quota_reserve,
+    )
+
+
+def exit_code(checks: list[Check]) -> int:
+    """Return 3 where something could not be reached, 1 where something is to be mended, else 0."""
+    states = {check.state for check in checks}
+    if CheckState.UNREACHABLE in states:
+        return 3
+    return int(CheckState.MEND in states)

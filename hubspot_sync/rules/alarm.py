@@ -1,0 +1,60 @@
+"""What about the queue as a whole wants a person's attention."""
+
+from datetime import datetime, timedelta
+
+MISSED_INTERVALS = 3
+"""So many intervals without work, while contacts are due, are no accident."""
+
+
+def alarms(
+    *,
+    now: datetime,
+    oldest_due_since: datetime | None,
+    last_work: datetime | None,
+    is_working: bool,
+    is_enabled: bool,
+    left_behind: int,
+    interval: timedelta,
+) -> list[str]:
+    """Return what to tell an operator, each with what to do.
+
+    Args:
+        now: the database's time.
+        oldest_due_since: since when the contact that waits longest is due.
+        last_work: when a contact was last claimed, delivered or refused.
+        is_working: whether a run is at work now.
+        is_enabled: whether there is a token, so that runs deliver anything.
+        left_behind: contacts that dead runs left in Processing.
+        interval: how often cron runs.
+    """
+    told = []
+    if not is_enabled:
+        told.append("The sync is switched off: HUBSPOT_API_KEY is empty. Set it to switch it on.")
+    patience = MISSED_INTERVALS * interval
+    if is_enabled and oldest_due_since and now - oldest_due_since > patience:
+        waited = f"the oldest contact has waited {span(now - oldest_due_since)}"
+        has_worked = is_working or (last_work is not None and now - last_work <= patience)
+        told.append(
+            f"The queue is longer than cron's runs take: {waited}. Run sync-queue --drain, or "
+            "raise HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE."
+            if has_worked
+            else f"Cron seems to have stopped, or its runs stop at once: {waited}, and nothing was "
+            "delivered since. Look at the crontab and its log."
+        )
+    if left_behind:
+        told.append(
+            "1 contact was left by a run that died; the next run takes it over."
+            if left_behind == 1
+            else f"{left_behind:,} contacts were left by a run that died; the next run takes them "
+            "over, one at a time."
+        )
+    return told
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time in the largest unit that fits twice."""
+    seconds = max(0, int(length.total_seconds()))
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:,} {unit}"
+    return f"{seconds} seconds" if seconds != 1 else "1 second"

@@ -1,0 +1,190 @@
+"""What `doctor` asks the database: is it there, has it the table, may we write, is it the hour."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, String, inspect, select, text
+
+from hubspot_sync.errors import HubSpotSyncError
+from hubspot_sync.report import Check, CheckState
+from hubspot_sync.rules.alarm import span
+from hubspot_sync.rules.lifecycle import CRM, MAX_ERROR_LENGTH, ProcessingStatus, SyncStatus
+from hubspot_sync.store.database import TABLE, DatabaseTime, contacts, transaction
+from hubspot_sync.store.due import INDEXES, has_index
+
+OLDEST_POSTGRESQL = 15
+MOST_SKEW = timedelta(minutes=1)
+"""Clocks further apart than this make times in tables and logs hard to read."""
+
+_LABELS: Mapping[str, Iterable[str]] = {
+    "hubspot_sync_status": SyncStatus,
+    "hubspot_processing_status": ProcessingStatus,
+}
+_UTC_ZONES = ("UTC", "Etc/UTC", "GMT", "Etc/GMT", "Zulu", "UCT", "Universal")
+
+
+def look_at_database(engine: Engine) -> list[Check]:
+    """Look at everything that a sync needs in the database; write nothing."""
+    try:
+        with transaction(engine, read_only=True) as connection:
+            checks = [_server(connection)]
+            columns = _columns(connection)
+            checks += _table(columns)
+            if columns:
+                checks += _rights(connection)
+                checks.append(_clock(connection))
+                checks += _time_zone(connection, columns)
+        return checks + (_indexes(engine) if columns else [])
+    except HubSpotSyncError as trouble:
+        if trouble.exit_code < 3:
+            mend = "Correct DATABASE_URL, or run hubspot-sync init-db."
+            return [Check("database", CheckState.MEND, str(trouble), mend)]
+        # What a run would say of its contacts is no news here.
+        words = str(trouble).partition(" What was not settled")[0].partition(". The contacts")[0]
+        mend = "Check DATABASE_URL, the server, and the network between."
+        return [Check("database", CheckState.UNREACHABLE, words, mend)]
+
+
+def _server(connection: Connection) -> Check:
+    if connection.dialect.name == "sqlite":
+        version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
+        return Check("database", CheckState.OK, f"SQLite {version}")
+    version = connection.exec_driver_sql("SHOW server_version").scalar_one()
+    words = f"PostgreSQL {version}"
+    if int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000 < 15:
+        mend = f"Upgrade to PostgreSQL {OLDEST_POSTGRESQL} or newer."
+        return Check("database", CheckState.MEND, words, mend)
+    return Check("database", CheckState.OK, words)
+
+
+def _columns(connection: Connection) -> dict[str, Any]:
+    found = inspect(connection)
+    if not found.has_table(TABLE):
+        return {}
+    return {described["name"]: described for described in found.get_columns(TABLE)}
+
+
+def _table(columns: Mapping[str, Any]) -> list[Check]:
+    if not columns:
+        words, mend = f"there is no table {TABLE}", "Correct DATABASE_URL, or run init-db."
+        return [Check("table", CheckState.MEND, words, mend)]
+    missing = [column.name for column in contacts.columns if column.name not in columns]
+    if missing:
+        words = f"{TABLE} lacks {', '.join(missing)}"
+        return [Check("table", CheckState.MEND, words, "Add what is missing, or correct the URL.")]
+    wrong = [fault for name in _NEEDS if (fault := _fault_of(name, columns[name]))]
+    if wrong:
+        mend = "Alter the column; the README says what each is for."
+        return [Check("table", CheckState.MEND, words, mend) for words in wrong]
+    return [Check("table", CheckState.OK, f"{TABLE}, with all {len(contacts.columns)} columns")]
+
+
+class _Need(NamedTuple):
+    """What a column must take.
+
+    Attributes:
+        length: characters at least; None where it is no text.
+        kind: what its values are in Python.
+        is_cleared: whether we write NULL into it.
+    """
+
+    length: int | None
+    kind: type
+    is_cleared: bool = False
+
+
+_KINDS = {UUID: "a UUID", str: "text", int: "a whole number", datetime: "a time"}
+_NEEDS = {
+    "id": _Need(36, UUID),
+    # Without a length of its own where it is an enum type, whose labels are looked at.
+    "hubspot_sync_status": _Need(10, str),
+    "hubspot_processing_status": _Need(10, str, is_cleared=True),
+    "hubspot_processing_error": _Need(MAX_ERROR_LENGTH, str, is_cleared=True),
+    "hubspot_contact_id": _Need(20, str, is_cleared=True),
+    "retry_count": _Need(None, int),
+    "next_retry_at": _Need(None, datetime, is_cleared=True),
+    "last_retry_at": _Need(None, datetime, is_cleared=True),
+    "last_failed_crm": _Need(len(CRM), str, is_cleared=True),
+    "updated_at": _Need(None, datetime),
+}
+
+
+def _fault_of(name: str, column: Mapping[str, Any]) -> str | None:
+    """Return why a column cannot hold what the sync writes, as far as its type tells."""
+    need, kind = _NEEDS[name], column["type"]
+    labels = getattr(kind, "enums", None)
+    missing = [label for label in _LABELS.get(name, ()) if labels and label not in labels]
+    if missing:
+        return f"{name} does not take {', '.join(missing)}"
+    if not labels and not _is(kind, need):
+        return f"{name} is {kind}, not {_KINDS[need.kind]}"
+    length = getattr(kind, "length", None)
+    if need.length and length and length < need.length:
+        return f"{name} takes {length} characters, fewer than {need.length}"
+    if need.is_cleared and not column["nullable"]:
+        return f"{name} does not take NULL"
+    if name == "retry_count" and column["nullable"]:
+        return f"{name} takes NULL, which no program that counts in it expects"
+    return None
+
+
+def _is(kind: Any, need: _Need) -> bool:
+    try:
+        found = kind.python_type
+    except NotImplementedError:
+        return True
+    # SQLite keeps a UUID as text.
+    return issubclass(found, need.kind) or (need.kind is UUID and isinstance(kind, String))
+
+
+def _rights(connection: Connection) -> list[Check]:
+    if connection.dialect.name == "sqlite":
+        return []
+    missing = [
+        right
+        for right in ("SELECT", "UPDATE")
+        if not connection.execute(
+            text("SELECT has_table_privilege(:table, :right)"), {"table": TABLE, "right": right}
+        ).scalar_one()
+    ]
+    if missing:
+        mend = f"GRANT SELECT, UPDATE ON {TABLE} TO the user in DATABASE_URL;"
+        return [Check("rights", CheckState.MEND, f"no {' and no '.join(missing)}", mend)]
+    if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
+        words, mend = "this is a replica", "Point DATABASE_URL at the primary server."
+        return [Check("rights", CheckState.MEND, words, mend)]
+    return [Check("rights", CheckState.OK, "may read and write the table")]
+
+
+def _clock(connection: Connection) -> Check:
+    there: datetime = connection.execute(select(DatabaseTime())).scalar_one()
+    skew = abs(there - datetime.now(UTC))
+    words = f"{span(skew)} between the database's and this machine's"
+    if skew > MOST_SKEW:
+        mend = "Let both machines keep their clocks by NTP. Leases are safe: the database's counts."
+        return Check("clocks", CheckState.MEND, words, mend)
+    return Check("clocks", CheckState.OK, words)
+
+
+def _time_zone(connection: Connection, columns: Mapping[str, Any]) -> list[Check]:
+    """A column without a zone, written by sessions in another zone, moves leases by hours."""
+    is_naive = not getattr(columns["updated_at"]["type"], "timezone", True)
+    if connection.dialect.name == "sqlite" or not is_naive:
+        return []
+    usual = text("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'")
+    zone = connection.execute(usual).scalar_one()
+    if zone in _UTC_ZONES:
+        return []
+    words = f"updated_at keeps no zone, and sessions are in {zone}"
+    mend = "Let the app write UTC: ALTER DATABASE … SET timezone TO 'UTC';"
+    return [Check("time zone", CheckState.MEND, words, mend)]
+
+
+def _indexes(engine: Engine) -> list[Check]:
+    missing = [name for name, _, _ in INDEXES if not has_index(engine, name)]
+    if missing:
+        words = f"missing: {', '.join(missing)}"
+        return [Check("indexes", CheckState.MEND, words, "Run hubspot-sync init-db --indexes.")]
+    return [Check("indexes", CheckState.OK, "all that the queue wants")]

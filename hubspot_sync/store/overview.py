@@ -1,0 +1,194 @@
+"""The state of the queue as a whole, read without touching it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Select,
+    String,
+    and_,
+    case,
+    cast,
+    func,
+    not_,
+    or_,
+    select,
+)
+
+from hubspot_sync.rules.advice import Reason, reason_of
+from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
+from hubspot_sync.store.database import (
+    DatabaseTime,
+    DatabaseTimeBefore,
+    MomentAfter,
+    contacts,
+    transaction,
+)
+from hubspot_sync.store.due import READY, TIMED, is_due, is_left_behind
+
+MOST_ERROR_TEXTS = 1_000
+"""Different error texts that are read and grouped; the most frequent ones."""
+
+DAY = timedelta(days=1)
+
+OTHER = Reason("other reasons", "Ask the table: the README's runbook has the query.")
+
+_c = contacts.c
+_IS_FAILED = and_(
+    _c.hubspot_processing_status == ProcessingStatus.ERROR,
+    or_(_c.hubspot_sync_status.is_(None), _c.hubspot_sync_status != SyncStatus.SKIPPED),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Contacts that failed for one reason.
+
+    Attributes:
+        retried: how many of them are tried again by themselves.
+        example: one of them.
+    """
+
+    reason: Reason
+    count: int
+    retried: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The state of the queue at one moment of the database's clock.
+
+    Attributes:
+        now: that moment.
+        states: how many contacts have each decision and state.
+        due: contacts that a run would claim now.
+        oldest_due_since: since when the one that waits longest is due; None where none is.
+        retries: retries to come: within five minutes, within an hour, later.
+        failures: contacts whose state is Error, by reason, the most frequent first.
+        delivered: contacts delivered in the last day and not changed since.
+        last_delivery: when the newest of all delivered ones was claimed.
+        last_failure: when a contact last failed for HubSpot.
+        held: contacts that live runs hold.
+        left_behind: contacts that dead runs left.
+    """
+
+    now: datetime
+    states: dict[tuple[str | None, str | None], int]
+    due: int
+    oldest_due_since: datetime | None
+    retries: tuple[int, int, int]
+    failures: list[Failures]
+    delivered: int
+    last_delivery: datetime | None
+    last_failure: datetime | None
+    held: int
+    left_behind: int
+
+    @property
+    def last_work(self) -> datetime | None:
+        """When a run last did something that the table still shows."""
+        return max(filter(None, (self.last_delivery, self.last_failure)), default=None)
+
+
+def look_at_queue(engine: Engine, lease: timedelta) -> Overview:
+    """Read the state of the queue, in one transaction that writes nothing.
+
+    Raises:
+        WrongUsage: there is no table.
+        DatabaseUnavailable: the database cannot be read.
+    """
+    with transaction(engine, read_only=True) as connection:
+        decision, state = _c.hubspot_sync_status, _c.hubspot_processing_status
+        grouped = connection.execute(
+            select(decision, state, func.count()).group_by(decision, state)
+        )
+        states = {(decision, state): count for decision, state, count in grouped}
+        found = connection.execute(_totals(lease)).mappings().one()
+        failures = connection.execute(_failures()).all()
+    failed = sum(
+        count
+        for (decision, state), count in states.items()
+        if state == ProcessingStatus.ERROR and decision != SyncStatus.SKIPPED
+    )
+    return Overview(
+        states=states,
+        retries=(found["soon"], found["within_hour"], found["later"]),
+        failures=_by_reason(failures, failed),
+        now=found["now"],
+        due=found["due"],
+        oldest_due_since=found["oldest_due_since"],
+        delivered=found["delivered"],
+        last_delivery=found["last_delivery"],
+        last_failure=found["last_failure"],
+        held=found["held"],
+        left_behind=found["left_behind"],
+    )
+
+
+def _totals(lease: timedelta) -> Select[Any]:
+    """Count everything in one pass over the table."""
+    is_left = is_left_behind(lease)
+    is_delivered = and_(
+        _c.hubspot_sync_status == SyncStatus.COMPLETE,
+        _c.hubspot_processing_status == ProcessingStatus.COMPLETE,
+    )
+    is_held = and_(_c.hubspot_processing_status == ProcessingStatus.PROCESSING, not_(is_left))
+    is_later = and_(TIMED, _c.next_retry_at > DatabaseTime())
+    in_five_minutes, in_an_hour = (
+        _c.next_retry_at <= DatabaseTimeBefore(-seconds) for seconds in (300.0, 3600.0)
+    )
+    due_since = case(
+        # The contact of a dead run is due since its lease ended.
+        (is_left, MomentAfter(_c.updated_at, lease.total_seconds())),
+        (TIMED, _c.next_retry_at),
+        else_=_c.updated_at,
+    )
+    a_day_ago = DatabaseTimeBefore(DAY.total_seconds())
+    return select(
+        DatabaseTime().label("now"),
+        _count("due", is_due(lease)),
+        func.min(due_since).filter(is_due(lease)).label("oldest_due_since"),
+        _count("soon", and_(is_later, in_five_minutes)),
+        _count("within_hour", and_(is_later, not_(in_five_minutes), in_an_hour)),
+        _count("later", and_(is_later, not_(in_an_hour))),
+        _count("delivered", and_(is_delivered, _c.updated_at > a_day_ago)),
+        func.max(_c.updated_at).filter(is_delivered).label("last_delivery"),
+        func.max(_c.last_retry_at).filter(_c.last_failed_crm == CRM).label("last_failure"),
+        _count("held", is_held),
+        _count("left_behind", is_left),
+    ).select_from(contacts)
+
+
+def _count(name: str, condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count().filter(condition).label(name)
+
+
+def _failures() -> Select[Any]:
+    """Read each error's text once, with how many have it, how many are retried, and one of them."""
+    count = func.count()
+    # As text: PostgreSQL knows no smallest UUID before version 18.
+    example = func.min(cast(_c.id, String))
+    return (
+        select(_c.hubspot_processing_error, count, count.filter(or_(READY, TIMED)), example)
+        .where(_IS_FAILED)
+        .group_by(_c.hubspot_processing_error)
+        .order_by(count.desc())
+        .limit(MOST_ERROR_TEXTS)
+    )
+
+
+def _by_reason(texts: Sequence[Any], failed: int) -> list[Failures]:
+    """Group the texts; what too many different ones leave over is a group of its own."""
+    groups: dict[Reason, Failures] = {}
+    for text, count, retried, example in texts:
+        reason = reason_of(text or "")
+        known = groups.get(reason, Failures(reason, 0, 0, example))
+        groups[reason] = replace(known, count=known.count + count, retried=known.retried + retried)
+    told = sorted(groups.values(), key=lambda group: -group.count)
+    left = failed - sum(group.count for group in told)
+    return [*told, Failures(OTHER, left, 0, "")] if left > 0 else told

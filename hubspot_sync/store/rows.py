@@ -1,0 +1,111 @@
+"""Rows as they are read and written: between the table's columns and the rules' plain values."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, Select, String, cast, column, select, update, values
+
+from hubspot_sync.rules.lifecycle import Changes, Row
+from hubspot_sync.rules.mapping import Contact
+from hubspot_sync.store.database import DatabaseTime, Key, contacts
+
+_c = contacts.c
+_VARYING = ("hubspot_processing_error", "hubspot_contact_id")
+
+
+@dataclass(frozen=True, slots=True)
+class LockedRow:
+    """A row under its lock, with the database's time."""
+
+    row: Row
+    now: datetime
+
+
+def all_columns() -> Select[Any]:
+    """Return the query for rows, each with the database's time."""
+    return select(contacts, DatabaseTime().label("now"))
+
+
+def rows_by_id(found: Any) -> dict[UUID, LockedRow]:
+    """Return what such a query found, by key."""
+    return {entry["id"]: LockedRow(to_row(entry), entry["now"]) for entry in found.mappings()}
+
+
+def to_row(found: RowMapping) -> Row:
+    """Return a row as the rules know it."""
+    return Row(
+        contact=Contact(
+            id=found["id"],
+            email=found["email"],
+            name=found["name"],
+            phone_number=found["phone_number"],
+            domain_id=_as_text(found["domain_id"]),
+            page_id=_as_text(found["page_id"]),
+            hubspot_contact_id=found["hubspot_contact_id"],
+        ),
+        sync_status=found["hubspot_sync_status"],
+        processing_status=found["hubspot_processing_status"],
+        error=found["hubspot_processing_error"],
+        # NULL where somebody made the column without its default.
+        retry_count=found["retry_count"] or 0,
+        last_failed_crm=found["last_failed_crm"],
+        next_retry_at=found["next_retry_at"],
+        last_retry_at=found["last_retry_at"],
+        updated_at=found["updated_at"],
+    )
+
+
+def write_rows(connection: Connection, writes: Iterable[tuple[UUID, Changes]]) -> None:
+    """Write each row's changes, one statement for all rows that change alike.
+
+    Statuses and times are constants of a statement: an enum column takes a constant of no type,
+    but refuses the text of a VALUES list. Only error and record id differ from row to row.
+    """
+    groups: dict[tuple[Any, ...], list[tuple[UUID, Changes]]] = defaultdict(list)
+    for contact_id, changes in writes:
+        if changes:
+            constant = tuple(
+                (name, value) for name, value in sorted(changes.items()) if name not in _VARYING
+            )
+            varying = tuple(
+                name for name in _VARYING if name in changes and changes[name] is not None
+            )
+            cleared = tuple(name for name in _VARYING if name in changes and changes[name] is None)
+            groups[constant, varying, cleared].append((contact_id, changes))
+    for (constant, varying, cleared), rows in groups.items():
+        _write_group(connection, dict(constant) | dict.fromkeys(cleared), varying, rows)
+
+
+def _write_group(
+    connection: Connection,
+    constant: Mapping[str, object],
+    varying: Sequence[str],
+    rows: Sequence[tuple[UUID, Changes]],
+) -> None:
+    if not varying:
+        ids = [contact_id for contact_id, _ in rows]
+        connection.execute(update(contacts).where(_c.id.in_(ids)).values(**constant))
+        return
+    new = (
+        values(column("id", String), *(column(name, String) for name in varying), name="new_values")
+        .data(
+            [
+                (str(contact_id), *(changes[name] for name in varying))
+                for contact_id, changes in rows
+            ]
+        )
+        .cte("new")
+    )
+    connection.execute(
+        update(contacts)
+        .where(_c.id == cast(new.c.id, Key))
+        .values(**constant, **{name: new.c[name] for name in varying})
+    )
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else str(value)
