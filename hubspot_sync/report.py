@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from hubspot_sync.rules.lifecycle import OutcomeName, Settlement
 from hubspot_sync.rules.mapping import CustomProperty
+from hubspot_sync.rules.settlement import OutcomeName, Settlement
 
 SCHEMA_VERSION = 1
 """Of the JSON documents; it changes when a field changes its meaning or goes."""

@@ -11,8 +11,8 @@ from uuid import UUID
 from hubspot_sync.clock import Pulse
 from hubspot_sync.errors import HubSpotDenied, Interrupted, RunStopped, Signature
 from hubspot_sync.report import ContactReport, Ledger
-from hubspot_sync.rules.lifecycle import Settlement
 from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
+from hubspot_sync.rules.settlement import Settlement
 from hubspot_sync.rules.verdict import Tally, Verdict
 from hubspot_sync.rules.words import one_line
 

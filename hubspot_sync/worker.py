@@ -22,8 +22,10 @@ from hubspot_sync.errors import (
     WrongUsage,
 )
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
-from hubspot_sync.rules.lifecycle import (
-    Claim,
+from hubspot_sync.rules.lifecycle import Claim
+from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
+from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.settlement import (
     Delivered,
     Failed,
     Outcome,
@@ -32,8 +34,6 @@ from hubspot_sync.rules.lifecycle import (
     Settlement,
     Stopped,
 )
-from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
-from hubspot_sync.rules.reaction import UNAVAILABLE
 from hubspot_sync.rules.verdict import Verdict, signature_of
 from hubspot_sync.run import Run
 from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held

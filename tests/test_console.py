@@ -30,8 +30,9 @@ from hubspot_sync.report import (
     RunReport,
     RunState,
 )
-from hubspot_sync.rules.lifecycle import OutcomeName, Row, error_text
+from hubspot_sync.rules.lifecycle import Row
 from hubspot_sync.rules.mapping import Contact, CustomProperty
+from hubspot_sync.rules.settlement import OutcomeName, error_text
 from hubspot_sync.rules.words import visible
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))

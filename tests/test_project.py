@@ -25,8 +25,8 @@ from typer.core import TyperCommand, TyperGroup
 from hubspot_sync import console, errors
 from hubspot_sync.cli import app
 from hubspot_sync.report import ContactReport, RunReport, RunState
-from hubspot_sync.rules.lifecycle import OutcomeName
 from hubspot_sync.rules.mapping import PropertyNames, custom_properties
+from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, known_names, load_settings
 
 ROOT = Path(__file__).parent.parent

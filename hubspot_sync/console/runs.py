@@ -34,7 +34,7 @@ from hubspot_sync.report import (
     RunState,
     run_to_json,
 )
-from hubspot_sync.rules.lifecycle import MAX_ERROR_LENGTH, OutcomeName
+from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH, OutcomeName
 
 if TYPE_CHECKING:
     from hubspot_sync.rules.pace import Quota

@@ -21,7 +21,8 @@ from hubspot_sync.console.terminal import (
     warn,
 )
 from hubspot_sync.report import SCHEMA_VERSION, PropertyReport, PropertyState
-from hubspot_sync.rules.lifecycle import MAX_ERROR_LENGTH, Row
+from hubspot_sync.rules.lifecycle import Row
+from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.rules.words import visible
 
 if TYPE_CHECKING:

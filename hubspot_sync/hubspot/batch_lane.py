@@ -35,9 +35,9 @@ from hubspot_sync.rules.identity import (
     is_record_id,
     is_same_contact,
 )
-from hubspot_sync.rules.lifecycle import Delivered, Outcome, Released, Stopped
 from hubspot_sync.rules.reaction import account_full, is_unexplained
 from hubspot_sync.rules.retry import REQUEST_TRIES
+from hubspot_sync.rules.settlement import Delivered, Outcome, Released, Stopped
 from hubspot_sync.rules.verdict import EVERYONE, outcome_of
 
 MOST_INPUTS = 100

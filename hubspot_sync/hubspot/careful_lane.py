@@ -18,10 +18,10 @@ from hubspot_sync.rules.identity import (
     is_record_id,
     is_same_contact,
 )
-from hubspot_sync.rules.lifecycle import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.rules.mapping import Contact
 from hubspot_sync.rules.reaction import UNAVAILABLE, account_full, is_unexplained
 from hubspot_sync.rules.retry import REQUEST_TRIES
+from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.rules.verdict import outcome_of
 
 Properties = Mapping[str, str]

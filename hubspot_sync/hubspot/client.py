@@ -7,9 +7,7 @@ endpoint promises is no answer: it raises `Unavailable` with an unknown outcome.
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta, timezone, tzinfo
 from urllib.parse import quote
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hubspot_sync.errors import (
     Conflict,
@@ -18,9 +16,20 @@ from hubspot_sync.errors import (
     NotFound,
     Unavailable,
 )
+from hubspot_sync.hubspot.answers import (
+    Account,
+    found_records,
+    not_promised,
+    require_email,
+    to_definition,
+    to_record,
+    to_successes,
+    to_texts,
+    to_zone,
+)
 from hubspot_sync.hubspot.transport import Transport
-from hubspot_sync.rules.accounting import BatchReply, Refusal, Success
-from hubspot_sync.rules.identity import HubSpotRecord, is_record_id
+from hubspot_sync.rules.accounting import BatchReply, Refusal
+from hubspot_sync.rules.identity import HubSpotRecord
 from hubspot_sync.rules.mapping import (
     PROPERTY_GROUP,
     CustomProperty,
@@ -65,21 +74,6 @@ class _Paths:
         return f"/crm/limits/{self.version}/records"
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A portal as HubSpot describes it.
-
-    Attributes:
-        portal_id: its number.
-        account_type: such as `STANDARD`, `SANDBOX` or `DEVELOPER_TEST`.
-        zone: its time zone, whose midnight begins the day of its daily limit.
-    """
-
-    portal_id: str
-    account_type: str
-    zone: tzinfo
-
-
 class HubSpotClient:
     """The requests that the sync needs.
 
@@ -112,9 +106,9 @@ class HubSpotClient:
                 "properties": ["email", "hs_additional_emails"],
                 "limit": 5,
             },
-            check=_found,
+            check=found_records,
         )
-        for record in _found(body):
+        for record in found_records(body):
             if email in record.emails:
                 return record
         return None
@@ -142,9 +136,9 @@ class HubSpotClient:
             self._paths.contacts,
             {"properties": dict(properties)},
             repeatable=False,
-            check=lambda body: _require_email(_to_record(body), properties.get("email")),
+            check=lambda body: require_email(to_record(body), properties.get("email")),
         )
-        return _to_record(body).id
+        return to_record(body).id
 
     def update(self, contact_id: str, properties: Mapping[str, str]) -> str:
         """Update a contact by its record id, and return the id that HubSpot confirms.
@@ -157,9 +151,9 @@ class HubSpotClient:
             "PATCH",
             f"{self._paths.contacts}/{quote(contact_id, safe='')}",
             {"properties": dict(properties)},
-            check=_to_record,
+            check=to_record,
         )
-        return _to_record(body).id
+        return to_record(body).id
 
     def read_batch(
         self,
@@ -192,7 +186,7 @@ class HubSpotClient:
             if isinstance(refusal.error, NotFound)
             for key in refusal.record_ids
         }
-        records = [success.record for success in _successes(body, "a batch of contacts")]
+        records = [success.record for success in to_successes(body, "a batch of contacts")]
         return records, frozenset(missing)
 
     def create_batch(
@@ -252,7 +246,7 @@ class HubSpotClient:
             tries=tries,
         )
         return BatchReply(
-            successes=tuple(_successes(body, f"a batch {what}")),
+            successes=tuple(to_successes(body, f"a batch {what}")),
             refusals=tuple(self._refusals(body)),
         )
 
@@ -264,14 +258,14 @@ class HubSpotClient:
         """Ask for one small thing, once, to learn whether HubSpot answers at all."""
         body = self.transport.request("GET", self._paths.contacts, params={"limit": "1"}, tries=1)
         if not isinstance(body.get("results"), list):
-            raise _not_promised("a list")
+            raise not_promised("a list")
 
     def account(self) -> Account:
         """Return the portal that the token opens; this counts against its limits, not our share."""
         body = self.transport.request("GET", self._paths.account, from_reserve=True)
-        portal_id, zone = body.get("portalId"), _zone(body)
+        portal_id, zone = body.get("portalId"), to_zone(body)
         if not isinstance(portal_id, int | str) or zone is None:
-            raise _not_promised("the account details")
+            raise not_promised("the account details")
         return Account(str(portal_id), str(body.get("accountType") or "unknown"), zone)
 
     def scopes(self, token: str) -> frozenset[str]:
@@ -283,7 +277,7 @@ class HubSpotClient:
         body = self.transport.request("POST", _TOKEN_INFO, {"tokenKey": token}, tries=1)
         scopes = body.get("scopes")
         if not isinstance(scopes, list):
-            raise _not_promised("the token's scopes")
+            raise not_promised("the token's scopes")
         return frozenset(map(str, scopes))
 
     def account_is_full(self) -> bool:
@@ -307,8 +301,8 @@ class HubSpotClient:
         )
         results = body.get("results")
         if not isinstance(results, list):
-            raise _not_promised("the properties")
-        return {found.name: found for found in map(_to_definition, results)}
+            raise not_promised("the properties")
+        return {found.name: found for found in map(to_definition, results)}
 
     def has_archived_property(self, name: str) -> bool:
         """Tell whether the portal has this property in its bin, with its old values."""
@@ -338,8 +332,8 @@ class HubSpotClient:
             },
             repeatable=False,
         )
-        if _to_definition(body).name != wanted.name:
-            raise _not_promised("the property")
+        if to_definition(body).name != wanted.name:
+            raise not_promised("the property")
 
     def _read(
         self, key: str, properties: Collection[str], params: Mapping[str, str]
@@ -350,11 +344,11 @@ class HubSpotClient:
                 "GET",
                 f"{self._paths.contacts}/{key}",
                 params={"properties": wanted, **params},
-                check=_to_record,
+                check=to_record,
             )
         except NotFound:
             return None
-        return _to_record(body)
+        return to_record(body)
 
     def _refusals(self, body: Mapping[str, object]) -> list[Refusal]:
         """Read the `errors` of a batch answer, each with the correlation id of the answer."""
@@ -370,72 +364,8 @@ class HubSpotClient:
                 refusals.append(
                     Refusal(
                         error=error,
-                        trace_ids=_texts(named.get("objectWriteTraceId")),
-                        record_ids=_texts(named.get("ids")),
+                        trace_ids=to_texts(named.get("objectWriteTraceId")),
+                        record_ids=to_texts(named.get("ids")),
                     )
                 )
         return refusals
-
-
-def _found(body: Mapping[str, object]) -> list[HubSpotRecord]:
-    results = body.get("results")
-    if not isinstance(results, list):
-        raise _not_promised("a search")
-    return [_to_record(entry) for entry in results]
-
-
-def _require_email(record: HubSpotRecord, email: str | None) -> None:
-    """Raise where HubSpot answers a create with another contact than was sent."""
-    if record.primary_email not in (None, email):
-        raise _not_promised("the contact")
-
-
-def _to_record(entry: object) -> HubSpotRecord:
-    if isinstance(entry, Mapping):
-        contact_id, properties = entry.get("id"), entry.get("properties")
-        if is_record_id(str(contact_id)) and isinstance(properties, Mapping):
-            known = {str(name): str(value) for name, value in properties.items() if value}
-            return HubSpotRecord(str(contact_id), known)
-    raise _not_promised("a contact")
-
-
-def _successes(body: Mapping[str, object], what: str) -> list[Success]:
-    results = body.get("results")
-    if not isinstance(results, list):
-        raise _not_promised(what)
-    return [Success(_to_record(entry), _trace_id(entry)) for entry in results]
-
-
-def _trace_id(entry: object) -> str | None:
-    trace_id = entry.get("objectWriteTraceId") if isinstance(entry, Mapping) else None
-    return trace_id if isinstance(trace_id, str) else None
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    values = value if isinstance(value, list) else [value]
-    return tuple(str(each) for each in values if isinstance(each, str | int))
-
-
-def _to_definition(entry: object) -> PropertyDefinition:
-    if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-        metadata = entry.get("modificationMetadata")
-        return PropertyDefinition(
-            name=str(entry["name"]),
-            type=str(entry.get("type")),
-            field_type=str(entry.get("fieldType")),
-            read_only=isinstance(metadata, Mapping) and metadata.get("readOnlyValue") is True,
-        )
-    raise _not_promised("a property")
-
-
-def _not_promised(what: str) -> Unavailable:
-    return Unavailable(f"HubSpot's answer lacks what was asked for ({what})", outcome_unknown=True)
-
-
-def _zone(account: Mapping[str, object]) -> tzinfo | None:
-    try:
-        return ZoneInfo(str(account.get("timeZone")))
-    except (ZoneInfoNotFoundError, ValueError):
-        # This machine does not know the zone; today's offset is right but for two days a year.
-        offset = account.get("utcOffsetMilliseconds")
-    return timezone(timedelta(milliseconds=offset)) if isinstance(offset, int) else None

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hubspot_sync.errors import ContactRejected, Signature
-from hubspot_sync.rules.lifecycle import Failed, Outcome, Stopped
 from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.settlement import Failed, Outcome, Stopped
 
 EVERYONE = 10
 """So many contacts refused alike are everyone."""

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, String, inspect, select, text
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.rules.alarm import span
-from hubspot_sync.rules.lifecycle import CRM, MAX_ERROR_LENGTH, ProcessingStatus, SyncStatus
+from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
+from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.store.database import TABLE, DatabaseTime, contacts, transaction
 from hubspot_sync.store.due import INDEXES, has_index
 

@@ -20,17 +20,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.lifecycle import (
     Claim,
-    Outcome,
     ProcessingStatus,
     Row,
-    Settlement,
     SyncStatus,
     claim_row,
     is_held,
     leave_to_them,
-    settle,
 )
 from hubspot_sync.rules.retry import RetryPolicy
+from hubspot_sync.rules.settlement import Outcome, Settlement, settle
 from hubspot_sync.store.database import (
     TABLE,
     DatabaseTime,

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import RunReport
-from hubspot_sync.rules.lifecycle import OutcomeName
+from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.store import run_places
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.acceptance.program import ROOT, Ended, Program

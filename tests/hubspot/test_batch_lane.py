@@ -25,8 +25,8 @@ from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.grouping import Group, group_by_email
-from hubspot_sync.rules.lifecycle import Delivered, Failed, Outcome
 from hubspot_sync.rules.mapping import Contact
+from hubspot_sync.rules.settlement import Delivered, Failed, Outcome
 from tests.conftest import NOW, TOKEN, Waits
 
 CREATE, UPDATE, READ = "/batch/create", "/batch/update", "/batch/read"

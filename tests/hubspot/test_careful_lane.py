@@ -19,9 +19,9 @@ from hubspot_sync.hubspot.careful_lane import CarefulLane
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.portal import look_at_portal
-from hubspot_sync.rules.lifecycle import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames, to_properties
 from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
 from tests.conftest import NOW, Waits
 
 EMAIL = "ada@example.com"

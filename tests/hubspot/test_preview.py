@@ -16,8 +16,8 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.portal import look_at_portal
 from hubspot_sync.hubspot.preview import preview
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange, RunReport
-from hubspot_sync.rules.lifecycle import OutcomeName, error_text
 from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames
+from hubspot_sync.rules.settlement import OutcomeName, error_text
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import NOW, Runs
 from tests.tables import Contacts

@@ -10,9 +10,9 @@ import pytest
 import hubspot_sync
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.rules.advice import Reason, reason_of
-from hubspot_sync.rules.lifecycle import error_text
 from hubspot_sync.rules.mapping import email_fault
 from hubspot_sync.rules.reaction import refusal_of_item
+from hubspot_sync.rules.settlement import error_text
 
 CUSTOM = ("scrapersky_page_id",)
 SAFE = "The contacts are safe in the queue."

@@ -14,23 +14,25 @@ from hubspot_sync.errors import Signature
 from hubspot_sync.rules.lifecycle import (
     Changes,
     Claim,
+    ProcessingStatus,
+    Row,
+    SyncStatus,
+    claim_row,
+    reset_changes,
+)
+from hubspot_sync.rules.mapping import Contact
+from hubspot_sync.rules.retry import RetryPolicy
+from hubspot_sync.rules.settlement import (
     Delivered,
     Failed,
     Outcome,
     OutcomeName,
-    ProcessingStatus,
     Released,
-    Row,
     Settlement,
     Stopped,
-    SyncStatus,
-    claim_row,
     error_text,
-    reset_changes,
     settle,
 )
-from hubspot_sync.rules.mapping import Contact
-from hubspot_sync.rules.retry import RetryPolicy
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=1)

@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import text
 
-from hubspot_sync.rules.lifecycle import (
-    Claim,
-    Delivered,
-    Failed,
-    Outcome,
-    Released,
-    Row,
-    Stopped,
-)
+from hubspot_sync.rules.lifecycle import Claim, Row
+from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.marking import Marking, Selection
 from tests.conftest import LEASE

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from hubspot_sync.rules.lifecycle import Released
+from hubspot_sync.rules.settlement import Released
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE
 from tests.tables import Contacts

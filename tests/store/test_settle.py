@@ -6,15 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from hubspot_sync.rules.lifecycle import (
-    Claim,
-    Delivered,
-    Failed,
-    Outcome,
-    OutcomeName,
-    Released,
-    Stopped,
-)
+from hubspot_sync.rules.lifecycle import Claim
+from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, OutcomeName, Released, Stopped
 from hubspot_sync.store.contact_queue import ContactQueue, Held, NotThere
 from tests.conftest import LEASE, POLICY
 from tests.tables import Contacts

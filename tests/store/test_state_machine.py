@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Engine, event
 
-from hubspot_sync.rules.lifecycle import Claim, Delivered, Failed, Released
+from hubspot_sync.rules.lifecycle import Claim
+from hubspot_sync.rules.settlement import Delivered, Failed, Released
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE
 from tests.store.machine import QueueMachine

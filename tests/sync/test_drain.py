@@ -14,8 +14,8 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import RunReport
-from hubspot_sync.rules.lifecycle import Delivered, Failed, OutcomeName
 from hubspot_sync.rules.mapping import PropertyNames
+from hubspot_sync.rules.settlement import Delivered, Failed, OutcomeName
 from hubspot_sync.run import Plan
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.sync import Sync

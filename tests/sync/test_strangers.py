@@ -25,7 +25,6 @@ from hubspot_sync import console
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.outcome_file import OutcomeFile
 from hubspot_sync.report import ContactReport, RunReport
-from hubspot_sync.rules.lifecycle import MAX_ERROR_LENGTH, error_text
 from hubspot_sync.rules.mapping import (
     MAX_EMAIL_LENGTH,
     Contact,
@@ -34,6 +33,7 @@ from hubspot_sync.rules.mapping import (
     normalise_email,
     to_properties,
 )
+from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH, error_text
 from hubspot_sync.rules.words import visible
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.marking import Marking, Selection

@@ -1,0 +1,258 @@
+"""How a claim ends: a delivery's outcome, compared with the row as it is then.
+
+A delivery ends in one `Outcome`; `settle` turns claim, outcome and row into a `Settlement`: what to
+report and what to write.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import assert_never
+
+from hubspot_sync.errors import Signature
+from hubspot_sync.rules.lifecycle import (
+    CRM,
+    Changes,
+    Claim,
+    ProcessingStatus,
+    Row,
+    SyncStatus,
+    cleared_retry_columns,
+    leave_to_them,
+    statuses,
+)
+from hubspot_sync.rules.retry import RetryPolicy
+from hubspot_sync.rules.words import one_line
+
+MAX_ERROR_LENGTH = 500
+"""The error column's length in deployments that limit it."""
+
+_WORKER_DIED = "Its worker died; it is tried again."
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """HubSpot confirmed the contact under this record id."""
+
+    hubspot_contact_id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The contact was refused for a reason of its own.
+
+    Attributes:
+        signature: None where the contact was never sent.
+        for_ever: no later attempt can succeed.
+        correlation_id: what HubSpot's support asks for; None where HubSpot gave none.
+    """
+
+    message: str
+    signature: Signature | None = None
+    for_ever: bool = False
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The contact was sent, but cannot be delivered now; it pays no attempt.
+
+    Attributes:
+        signature: the rule or limit of the account that refuses it; None where it is the run that
+            had to stop.
+        correlation_id: as above.
+    """
+
+    message: str
+    signature: Signature | None = None
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Nothing was sent; the contact is given back as it was."""
+
+
+Outcome = Delivered | Failed | Stopped | Released
+
+
+class OutcomeName(StrEnum):
+    """What became of a claimed contact, in the words of tables, JSON and documents."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    FAILED = "failed"
+    EXHAUSTED = "exhausted"
+    RELEASED = "released"
+    STOPPED = "stopped"
+    SUPERSEDED = "superseded"
+    REQUEUED = "requeued"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a claim: what to report, and what to write.
+
+    Attributes:
+        changes: empty where the row is not ours to write any more.
+    """
+
+    claim: Claim
+    name: OutcomeName
+    changes: Changes = field(default_factory=dict)
+    hubspot_contact_id: str | None = None
+    error: str | None = None
+    next_retry_at: datetime | None = None
+
+
+def settle(
+    claim: Claim,
+    outcome: Outcome,
+    row: Row | None,
+    *,
+    policy: RetryPolicy,
+    now: datetime,
+    lease: timedelta,
+) -> Settlement:
+    """Compare the row with the claim, and decide how the claim ends.
+
+    Args:
+        claim: what this run holds, or believes to hold.
+        outcome: how the delivery ended.
+        row: the row as it is now, locked; None where it was deleted meanwhile.
+        policy: when a failed contact is tried again.
+        now: the database's time.
+        lease: how long a claim holds.
+    """
+    if row is None or _is_taken_over(claim, row) or now - claim.claimed_at >= lease:
+        return _left_alone(claim, outcome)
+    if isinstance(outcome, Released) and claim.is_out_of_attempts:
+        # There was nothing to send, so there is nothing to give back.
+        outcome = Failed(claim.death_notice)
+    kept: dict[str, object] = {}
+    if isinstance(outcome, Delivered):
+        kept["hubspot_contact_id"] = outcome.hubspot_contact_id
+    if not _is_still_claimed(row):
+        changes = leave_to_them(row) | kept
+        return replace(_left_alone(claim, outcome), changes=changes)
+    if row.contact.sent_values != claim.contact.sent_values and not isinstance(outcome, Released):
+        changes = statuses("Queued", "Queued") | kept
+        return replace(_left_alone(claim, outcome), name=OutcomeName.REQUEUED, changes=changes)
+    return _written_by(outcome, claim, row, policy, now)
+
+
+def _written_by(
+    outcome: Outcome, claim: Claim, row: Row, policy: RetryPolicy, now: datetime
+) -> Settlement:
+    match outcome:
+        case Delivered():
+            return _delivered(claim, outcome, row)
+        case Failed():
+            return _failed(claim, outcome, row, policy, now)
+        case Stopped():
+            return _stopped(claim, outcome, row, policy, now)
+        case Released():
+            return _released(claim, row, policy)
+        case _:
+            assert_never(outcome)
+
+
+def error_text(message: str) -> str:
+    """Fit a message into the error column: one line, no control characters, 500 at most."""
+    return one_line(message, MAX_ERROR_LENGTH)
+
+
+def _left_alone(claim: Claim, outcome: Outcome) -> Settlement:
+    """End a claim on a row that others have taken in hand: report, and write nothing."""
+    return Settlement(
+        claim,
+        OutcomeName.SUPERSEDED,
+        hubspot_contact_id=outcome.hubspot_contact_id if isinstance(outcome, Delivered) else None,
+        error=error_text(outcome.message) if isinstance(outcome, Failed | Stopped) else None,
+    )
+
+
+def _is_taken_over(claim: Claim, row: Row) -> bool:
+    """Tell whether another worker has taken it over since: a takeover counts on."""
+    return row.retry_columns_are_ours and row.retry_count > claim.retry_count
+
+
+def _is_still_claimed(row: Row) -> bool:
+    return (
+        row.processing_status == ProcessingStatus.PROCESSING
+        and row.sync_status == SyncStatus.PROCESSING
+    )
+
+
+def _delivered(claim: Claim, outcome: Delivered, row: Row) -> Settlement:
+    changes = statuses("Complete", "Complete") | {
+        "hubspot_processing_error": None,
+        "hubspot_contact_id": outcome.hubspot_contact_id,
+    }
+    if row.retry_columns_are_ours:
+        changes |= cleared_retry_columns()
+    name = OutcomeName.CREATED if outcome.created else OutcomeName.UPDATED
+    return Settlement(claim, name, changes, hubspot_contact_id=outcome.hubspot_contact_id)
+
+
+def _failed(
+    claim: Claim, outcome: Failed, row: Row, policy: RetryPolicy, now: datetime
+) -> Settlement:
+    error = error_text(outcome.message)
+    # The row's own count, which begins again for whoever was asked for anew meanwhile.
+    retry_count = row.retry_count if row.retry_columns_are_ours else claim.retry_count
+    if outcome.for_ever or retry_count >= policy.max_retries:
+        changes = statuses("Error", "Error") | {
+            "hubspot_processing_error": error,
+            "last_failed_crm": CRM,
+            "next_retry_at": None,
+        }
+        return Settlement(claim, OutcomeName.EXHAUSTED, changes, error=error)
+    next_retry_at = now + policy.delay_after(retry_count)
+    changes = statuses("Queued", "Error") | {
+        "hubspot_processing_error": error,
+        # Never lower than another CRM's count: two CRMs that both fail must come to an end.
+        "retry_count": max(row.retry_count, retry_count + 1),
+        "next_retry_at": next_retry_at,
+        "last_retry_at": now,
+        "last_failed_crm": CRM,
+    }
+    return Settlement(claim, OutcomeName.FAILED, changes, error=error, next_retry_at=next_retry_at)
+
+
+def _stopped(
+    claim: Claim, outcome: Stopped, row: Row, policy: RetryPolicy, now: datetime
+) -> Settlement:
+    error = error_text(outcome.message)
+    changes = statuses("Queued", "Error") | {"hubspot_processing_error": error}
+    next_retry_at = None
+    if row.retry_columns_are_ours:
+        next_retry_at = now + policy.base_delay
+        changes["next_retry_at"] = next_retry_at
+    return Settlement(claim, OutcomeName.STOPPED, changes, error=error, next_retry_at=next_retry_at)
+
+
+def _released(claim: Claim, row: Row, policy: RetryPolicy) -> Settlement:
+    before = claim.before
+    if claim.is_takeover:
+        # What it was before its worker died is lost; a takeover's attempt stays spent. The last
+        # one is given back as a retry: Queued alone, with no attempt left, is a new asking.
+        is_last = claim.retry_count >= policy.max_retries
+        state = ProcessingStatus.ERROR if is_last else ProcessingStatus.QUEUED
+        changes = statuses("Queued", state)
+        changes |= {"hubspot_processing_error": _WORKER_DIED} if is_last else {}
+        return Settlement(claim, OutcomeName.RELEASED, changes)
+    if not before.is_wanted and row.updated_at != claim.claimed_at:
+        # Somebody has written since, perhaps to ask for it, and another worker may hold it now:
+        # to put back that nobody wants it could take that back.
+        return Settlement(claim, OutcomeName.RELEASED, statuses("Queued", "Queued"))
+    changes = statuses(before.sync_status, before.processing_status) | {
+        "hubspot_processing_error": before.error,
+        "updated_at": before.updated_at,
+    }
+    if before.own_retry_count != claim.retry_count and row.retry_columns_are_ours:
+        # It had been asked for anew, and the claim began its count again; unless another CRM has
+        # written there since.
+        changes["retry_count"] = before.retry_count
+    return Settlement(claim, OutcomeName.RELEASED, changes)
