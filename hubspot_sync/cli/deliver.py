@@ -90,6 +90,8 @@ def sync_queue(
 
     if drain and limit is not None:
         raise WrongUsage("--drain takes all that is due: use it, or --limit, but not both.")
+    if dry_run and (report or quiet):
+        raise WrongUsage("--report and --quiet are for runs, and a dry run is none.")
     settings = read_settings(env_file)
     if not settings.api_key:
         reason = "HUBSPOT_API_KEY is empty: the sync is disabled. Set it to switch the sync on."

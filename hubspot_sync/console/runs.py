@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -59,21 +60,31 @@ _STYLES = {
 
 def show_run(report: RunReport, *, as_json: bool, quiet: bool = False) -> None:
     """Show what became of a run; with `quiet` only where something went wrong."""
-    if quiet and not as_json and report.state in (RunState.DONE, RunState.BUSY):
-        return
     if as_json:
         print_json(run_to_json(report))
+    elif quiet and report.state in (RunState.DONE, RunState.BUSY):
+        return
     else:
-        if report.contacts:
-            make_console().print(_contact_table(report))
-        if report.state is not RunState.DISABLED:
-            say(_summary(report))
+        _show_contacts(_without_delivered(report) if quiet else report)
     if report.state is RunState.DISABLED:
         warn(f"{report.reason}")
     elif report.state is RunState.STOPPED:
         warn(f"The run stopped: {report.reason}")
     elif report.failures:
         warn(_failures(report))
+
+
+def _without_delivered(report: RunReport) -> RunReport:
+    """Return the report of what a mail is read for."""
+    wrong = tuple(each for each in report.contacts if each.outcome not in DELIVERED)
+    return replace(report, contacts=wrong)
+
+
+def _show_contacts(report: RunReport) -> None:
+    if report.contacts:
+        make_console().print(_contact_table(report))
+    if report.state is not RunState.DISABLED:
+        say(_summary(report))
 
 
 def _failures(report: RunReport) -> str:

@@ -20,6 +20,7 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.run_places import take_place
 from tests.acceptance.program import Ended, Program
+from tests.conftest import TOKEN
 from tests.tables import Contacts
 
 both_databases = pytest.mark.parametrize("shape", ["sqlite", "app"])
@@ -81,8 +82,16 @@ def test_quiet_run_with_failures_says_all_that_matters(table: Contacts, program:
     ended = quiet(program)
     assert ended.code == 1
     assert re.search(r"bad +failed +1/4", ended.out)
+    assert "ada@x.org" not in ended.out
     assert "2 contacts: 1 created, 1 failed" in ended.out
     assert ended.err == "1 failed and will be tried again. The table says why.\n"
+
+
+@pytest.mark.parametrize("option", [["--quiet"], ["--report", "outcomes.jsonl"]])
+def test_dry_run_is_no_run_to_report_of(option: list[str]) -> None:
+    ended = Program({"HUBSPOT_API_KEY": TOKEN}).run("sync-queue", "--dry-run", *option)
+    assert ended.code == 2
+    assert "--report and --quiet are for runs" in ended.err
 
 
 @both_databases
