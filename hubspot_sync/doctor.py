@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from hubspot_sync.hubspot.pace import Pace
 
 
+_PLACEHOLDER = "xxxxxxxx"
+
+
 def look_at_settings(
     variables: Mapping[str, str], env_file: Path | None
 ) -> tuple[Settings | None, list[Check]]:
@@ -41,6 +44,9 @@ def look_at_settings(
         return None, checks + [
             Check("settings", CheckState.MEND, fault, "Correct it.") for fault in faults.faults
         ]
+    if settings.api_key.endswith(_PLACEHOLDER) and settings.base_url.startswith("https"):
+        words, mend = "HUBSPOT_API_KEY is the example's", "Set it to a token of your portal."
+        checks.append(Check("settings", CheckState.MEND, words, mend))
     if not checks:
         checks.append(Check("settings", CheckState.OK, "all can be used"))
     return settings, checks
@@ -80,7 +86,11 @@ def look_at_portal_health(settings: Settings, client: "HubSpotClient", pace: "Pa
     if not settings.api_key:
         words = "HUBSPOT_API_KEY is empty: the sync is disabled, and HubSpot could not be checked"
         mend = "Set it to a private app token or service key."
-        return [Check("token", CheckState.MEND, words, mend)]
+        unknown = ("scopes", "properties", "quota")
+        return [
+            Check("token", CheckState.MEND, words, mend),
+            *(Check(about, CheckState.UNKNOWN, "not without a token") for about in unknown),
+        ]
     return look_at_hubspot(
         client,
         settings.api_key,

@@ -134,7 +134,7 @@ def _failures(report: "Overview") -> Table:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for number, group in enumerate(report.failures[:MOST_REASONS]):
-        again = f" ({group.retried:,} tried again)" if group.retried else ""
+        again = f" ({group.retried:,} to be tried again)" if group.retried else ""
         why = Text(visible(group.reason.words) + again)
         if group.example:
             why.append(f"\nsuch as {visible(group.example)}", style="dim")

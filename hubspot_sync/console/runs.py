@@ -92,7 +92,7 @@ def _failures(report: RunReport) -> str:
     ended = report.counts.get(OutcomeName.EXHAUSTED, 0)
     told = [
         f"{again} failed and will be tried again" if again else "",
-        f"{ended} stay in Error until marked again" if ended else "",
+        f"{ended} {'stays' if ended == 1 else 'stay'} in Error until marked again" if ended else "",
     ]
     return f"{'; '.join(each for each in told if each)}. The table says why."
 
@@ -107,7 +107,7 @@ def _contact_table(report: RunReport) -> Table:
     table.add_column("Message", overflow="fold")
     for contact in report.contacts[:MOST_ROWS]:
         table.add_row(
-            cell(contact.email or "(none)", MOST_OF_EMAIL),
+            cell(contact.email or f"(none) {contact.id}", MOST_OF_EMAIL),
             Text(contact.outcome, style=_STYLES.get(contact.outcome, "")),
             Text(contact.hubspot_contact_id or ""),
             Text(f"{contact.attempt}/{contact.attempts}"),
@@ -144,7 +144,9 @@ def _summary(report: RunReport) -> str:
         f"{counted(report.requests, 'request')} in {report.seconds:.1f} s",
     ]
     if report.due_remaining:
-        parts.append(f"{report.due_remaining} more due")
+        # What was given back is among them.
+        given_back = report.counts.get(OutcomeName.RELEASED)
+        parts.append(f"{report.due_remaining} {'' if given_back else 'more '}due")
     if hidden:
         parts.append(f"{hidden} not shown")
     return "; ".join(parts) + f" (run {report.run_id})."
@@ -254,7 +256,7 @@ def _plan_table(plans: Sequence[PlannedContact]) -> Table:
     table.add_column("What would change", overflow="fold", min_width=24)
     for plan in plans:
         table.add_row(
-            cell(plan.email or "(none)", MOST_OF_EMAIL),
+            cell(plan.email or f"(none) {plan.id}", MOST_OF_EMAIL),
             Text(plan.action, style=_PLAN_STYLES[plan.action]),
             Text(plan.hubspot_contact_id or ""),
             _changes(plan),

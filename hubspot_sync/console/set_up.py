@@ -151,7 +151,7 @@ def _why_not(preview: "Preview") -> str:
         else "",
         f"{len(preview.held):,} held by a live run" if preview.held else "",
     ]
-    return ", ".join(filter(None, reasons)) or "there is no such contact"
+    return ", ".join(filter(None, reasons)) or "no contact fits"
 
 
 def warn_of_first_large_run(count: int) -> None:

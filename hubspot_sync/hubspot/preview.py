@@ -1,10 +1,11 @@
 """What a run would do with contacts, found out by reading alone: a hundred in one request."""
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
-from hubspot_sync.errors import Conflict, ContactRejected, NotFound
+from hubspot_sync.errors import Conflict, ContactRejected, NotFound, Unavailable
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.portal import explained
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange
@@ -18,6 +19,9 @@ from hubspot_sync.rules.grouping import (
 )
 from hubspot_sync.rules.identity import HubSpotRecord, is_record_id, is_same_contact
 from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
+from hubspot_sync.rules.retry import REQUEST_TRIES
+
+log = logging.getLogger(__name__)
 
 MOST_INPUTS = 100
 """What HubSpot takes in one batch request."""
@@ -110,16 +114,23 @@ class _Looked:
                 # An id that the answer passes over is not known to be gone.
                 self._unknown.append(group)
 
-    def _read(self, keys: Sequence[str], *, by_email: bool) -> Told:
+    def _read(self, keys: Sequence[str], *, by_email: bool, tries: int = REQUEST_TRIES) -> Told:
         """Read keys; where HubSpot refuses the request as a whole, in halves."""
         if not keys:
             return [], frozenset()
         try:
-            return self._client.read_batch(keys, self._names, by_email=by_email)
+            return self._client.read_batch(keys, self._names, by_email=by_email, tries=tries)
+        except Unavailable:
+            # HubSpot itself is away where even a small read gets no answer.
+            self._client.probe()
+            tries = 1
         except (ContactRejected, Conflict, NotFound):
-            if len(keys) == 1:
-                return [], frozenset()
-        first, second = (self._read(keys[half], by_email=by_email) for half in halves(keys))
+            log.debug("HubSpot refuses to look %d contacts up", len(keys))
+        if len(keys) == 1:
+            return [], frozenset()
+        first, second = (
+            self._read(keys[half], by_email=by_email, tries=tries) for half in halves(keys)
+        )
         return first[0] + second[0], first[1] | second[1]
 
     def plans(self) -> Iterator[PlannedContact]:

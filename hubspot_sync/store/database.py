@@ -270,6 +270,9 @@ def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
                 isolation_level=None,
             )
         except sqlite3.OperationalError as error:
+            if path and not Path(path).parent.is_dir():
+                words = f"the folder {Path(path).parent} does not exist"
+                raise sqlite3.OperationalError(words) from error
             if path and Path(path).exists():
                 words = f"the file {path} cannot be opened; look at its permissions"
                 raise sqlite3.OperationalError(words) from error

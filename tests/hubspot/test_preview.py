@@ -390,9 +390,17 @@ def test_address_that_hubspot_will_not_read_keeps_nobody_else_from_being_told(
 def test_preview_without_an_answer_stops(
     client: HubSpotClient, hubspot: Emulator, fault: dict[str, Any]
 ) -> None:
-    hubspot.fault(**READ, times=None, **fault)
+    hubspot.fault(path="/contacts", times=None, **fault)
     with pytest.raises(HubSpotDown, match="safe in the queue"):
         look(client, [contact("a@x.org")])
+
+
+def test_address_that_hubspot_stumbles_over_keeps_nobody_else_from_being_told(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    hubspot.fault(**READ, contains="odd@x.org", status=500, times=None)
+    plans = look(client, [contact(email) for email in ("a@x.org", "odd@x.org", "b@x.org")])
+    assert [plan.action for plan in plans] == [CREATE, UNKNOWN, CREATE]
 
 
 def test_preview_waits_out_trouble_that_passes(client: HubSpotClient, hubspot: Emulator) -> None:

@@ -74,7 +74,20 @@ def test_look_writes_nothing(table: Contacts) -> None:
     assert table.rows() == before
 
 
-def test_indexes_are_missed_one_by_one(tmp_path: Path, bent: Callable[..., Engine]) -> None:
+@pytest.fixture
+def long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even an empty table counts as a long one."""
+    monkeypatch.setattr(check_up, "MANY_CONTACTS", -1)
+
+
+def test_short_queue_needs_no_index(bent: Callable[..., Engine]) -> None:
+    check = about(look_at_database(bent()), "indexes")
+    assert (check.state, check.words) == (OK, "none; a queue of many thousands wants them")
+
+
+def test_indexes_are_missed_one_by_one(
+    tmp_path: Path, bent: Callable[..., Engine], long_queue: None
+) -> None:
     embedded = make_engine(f"sqlite:///{tmp_path / 'contacts.db'}", create=True)
     create_table(embedded)
     for engine in (embedded, bent()):
