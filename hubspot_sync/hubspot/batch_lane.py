@@ -40,9 +40,6 @@ from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Outcome, Released, Stopped
 from hubspot_sync.rules.verdict import EVERYONE, outcome_of
 
-MOST_INPUTS = 100
-"""What HubSpot takes in one batch request."""
-
 Ends = list[tuple[Group, Outcome]]
 Item = TypeVar("Item", Group, RecordUpdate)
 Told = TypeVar("Told")

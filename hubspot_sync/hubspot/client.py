@@ -42,6 +42,9 @@ from hubspot_sync.rules.retry import REQUEST_TRIES
 
 log = logging.getLogger(__name__)
 
+MOST_INPUTS = 100
+"""What HubSpot takes in one batch request."""
+
 _TOKEN_INFO = "/oauth/v2/private-apps/get/access-token-info"  # noqa: S105 - a path
 
 

@@ -6,7 +6,7 @@ from datetime import date
 from uuid import UUID
 
 from hubspot_sync.errors import Conflict, ContactRejected, NotFound, Unavailable
-from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.hubspot.client import MOST_INPUTS, HubSpotClient
 from hubspot_sync.hubspot.portal import explained
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange
 from hubspot_sync.rules.grouping import (
@@ -22,9 +22,6 @@ from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_pro
 from hubspot_sync.rules.retry import REQUEST_TRIES
 
 log = logging.getLogger(__name__)
-
-MOST_INPUTS = 100
-"""What HubSpot takes in one batch request."""
 
 _NOT_TOLD = "HubSpot's answer does not speak of this contact; a run looks it up alone."
 
