@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from hubspot_sync.errors import HubSpotSyncError, SettingsError
 from hubspot_sync.report import Check, CheckState
-from hubspot_sync.rules.alarm import alarms
 from hubspot_sync.settings import Settings, is_exposed, load_settings, misspelt
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def look_at_settings(
 
 def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:
     """Check whether contacts wait for longer than they should, or were left behind."""
-    from hubspot_sync.store.overview import look_at_queue
+    from hubspot_sync.store.overview import alarms_of, look_at_queue
     from hubspot_sync.store.run_places import count_taken
 
     try:
@@ -62,16 +61,8 @@ def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:
         runs = count_taken(engine, settings.database_url, settings.max_instances)
     except HubSpotSyncError as trouble:
         return [Check("queue", CheckState.UNKNOWN, str(trouble))]
-    told = alarms(
-        now=found.now,
-        oldest_due_since=found.oldest_due_since,
-        last_work=found.last_work,
-        is_working=runs > 0,
-        # An empty token is told of by the check of the token.
-        is_enabled=True,
-        left_behind=found.left_behind,
-        interval=settings.interval,
-    )
+    # An empty token is told of by the check of the token.
+    told = alarms_of(found, runs=runs, is_enabled=True, interval=settings.interval)
     last = f"{found.last_delivery:%Y-%m-%d %H:%M} UTC" if found.last_delivery else "never"
     words = f"{found.due:,} due, last delivery {last}"
     return [Check("queue", CheckState.MEND, alarm) for alarm in told] or [

@@ -55,22 +55,15 @@ def status(
     """  # noqa: D301
     del verbose, log_format
     from hubspot_sync import console
-    from hubspot_sync.rules.alarm import alarms
-    from hubspot_sync.store.overview import look_at_queue
+    from hubspot_sync.store.overview import alarms_of, look_at_queue
     from hubspot_sync.store.run_places import count_taken
 
     settings = read_settings(env_file)
     engine = open_engine(settings)
     found = look_at_queue(engine, settings.lease)
     runs = count_taken(engine, settings.database_url, settings.max_instances)
-    told = alarms(
-        now=found.now,
-        oldest_due_since=found.oldest_due_since,
-        last_work=found.last_work,
-        is_working=runs > 0,
-        is_enabled=bool(settings.api_key),
-        left_behind=found.left_behind,
-        interval=settings.interval,
+    told = alarms_of(
+        found, runs=runs, is_enabled=bool(settings.api_key), interval=settings.interval
     )
     console.show_status(found, runs, told, as_json=as_json)
     return 0

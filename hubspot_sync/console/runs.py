@@ -75,8 +75,9 @@ def show_run(report: RunReport, *, as_json: bool, quiet: bool = False) -> None:
 
 
 def _without_delivered(report: RunReport) -> RunReport:
-    """Return the report of what a mail is read for."""
-    wrong = tuple(each for each in report.contacts if each.outcome not in DELIVERED)
+    """Return the report of what a mail is read for; what was given back is as it was before."""
+    well = (*DELIVERED, OutcomeName.RELEASED)
+    wrong = tuple(each for each in report.contacts if each.outcome not in well)
     return replace(report, contacts=wrong)
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from hubspot_sync.rules.advice import Reason, reason_of
+from hubspot_sync.rules.alarm import alarms
 from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
 from hubspot_sync.store.database import (
     DatabaseTime,
@@ -93,6 +94,19 @@ class Overview:
     def last_work(self) -> datetime | None:
         """When a run last did something that the table still shows."""
         return max(filter(None, (self.last_delivery, self.last_failure)), default=None)
+
+
+def alarms_of(found: Overview, *, runs: int, is_enabled: bool, interval: timedelta) -> list[str]:
+    """Return what about the queue wants attention, with so many runs at work (`rules.alarm`)."""
+    return alarms(
+        now=found.now,
+        oldest_due_since=found.oldest_due_since,
+        last_work=found.last_work,
+        is_working=runs > 0,
+        is_enabled=is_enabled,
+        left_behind=found.left_behind,
+        interval=interval,
+    )
 
 
 def look_at_queue(engine: Engine, lease: timedelta) -> Overview:

@@ -101,6 +101,8 @@ def test_quiet_run_that_stops_says_why(table: Contacts, program: Program) -> Non
     assert ended.code == 3
     assert "CRITICAL" in ended.err
     assert "The run stopped: HubSpot does not accept the token (401)" in ended.err
+    assert "released " not in ended.out
+    assert "1 released" in ended.out
 
 
 @on_sqlite
