@@ -1,5 +1,6 @@
 """Is everything in place? Looks at settings, database, HubSpot and queue, and writes nowhere."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,9 +47,18 @@ def look_at_settings(
     if settings.api_key.endswith(_PLACEHOLDER) and settings.base_url.startswith("https"):
         words, mend = "HUBSPOT_API_KEY is the example's", "Set it to a token of your portal."
         checks.append(Check("settings", CheckState.MEND, words, mend))
+    checks += _look_at_metrics_file(settings.metrics_file)
     if not checks:
         checks.append(Check("settings", CheckState.OK, "all can be used"))
     return settings, checks
+
+
+def _look_at_metrics_file(path: Path | None) -> list[Check]:
+    folder = path.parent if path else None
+    if folder is None or os.access(folder, os.W_OK | os.X_OK):
+        return []
+    words = f"the folder of HUBSPOT_SYNC_METRICS_FILE, {folder}, cannot be written"
+    return [Check("settings", CheckState.MEND, words, "Let this user write to it, or make it.")]
 
 
 def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:

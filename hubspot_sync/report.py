@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from hubspot_sync.rules.mapping import CustomProperty
+from hubspot_sync.rules.pace import Quota
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
 
 SCHEMA_VERSION = 1
@@ -75,6 +76,7 @@ class RunReport:
         requests: HTTP requests sent.
         due_remaining: contacts due when it ended; None where that could not be asked.
         signal: the number of the signal that ended it.
+        quota: what HubSpot's last answer said about the day.
     """
 
     command: str
@@ -87,11 +89,7 @@ class RunReport:
     due_remaining: int | None = None
     contacts: tuple[ContactReport, ...] = ()
     signal: int | None = None
-
-    @classmethod
-    def of_nothing(cls, command: str, state: RunState, reason: str) -> "RunReport":
-        """Return the report of a run that did not begin."""
-        return cls(command=command, run_id=new_run_id(), state=state, reason=reason)
+    quota: Quota | None = None
 
     @property
     def claimed(self) -> int:

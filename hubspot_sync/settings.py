@@ -27,6 +27,7 @@ LEASE_SLACK = timedelta(minutes=2)
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(:\d*)?")
+_HEARTBEAT_URL = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w./~%+-]*)?", re.ASCII)
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
 _TRUE = ("true", "1", "yes", "on")
@@ -57,6 +58,8 @@ class Settings:
         interval: how often cron runs `sync-queue`.
         lease: how long a claim holds before another run may take it over.
         quota_reserve: per cent of the portal's daily requests left to its other apps.
+        heartbeat_url: where a monitor is told of runs; None where there is none.
+        metrics_file: the file of metrics; None where none is wanted.
     """
 
     api_key: str = field(default="", repr=False)
@@ -73,6 +76,8 @@ class Settings:
     lease: timedelta = timedelta(minutes=10)
     workers: int = 4
     quota_reserve: int = 5
+    heartbeat_url: str | None = field(default=None, repr=False)
+    metrics_file: Path | None = None
     property_names: PropertyNames = field(default_factory=PropertyNames)
 
     def require_api_key(self) -> None:
@@ -192,6 +197,8 @@ def _read(read: "_Reader") -> Settings:
         lease=timedelta(minutes=read.number("HUBSPOT_SYNC_LEASE_MINUTES", 10, 1, 1440)),
         workers=read.number("HUBSPOT_SYNC_WORKERS", 4, 1, 32),
         quota_reserve=read.number("HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT", 5, 0, 90),
+        heartbeat_url=read.heartbeat_url("HUBSPOT_SYNC_HEARTBEAT_URL"),
+        metrics_file=read.metrics_file("HUBSPOT_SYNC_METRICS_FILE"),
         property_names=PropertyNames(
             domain_id=read.property_name("DOMAIN_ID", "scrapersky_domain_id"),
             page_id=read.property_name("PAGE_ID", "scrapersky_page_id"),
@@ -315,6 +322,24 @@ class _Reader:
             self.faults.append(f"{name} has more than one @: write the password's as %40.")
             return default
         return f"{dialect}://{rest}"
+
+    def heartbeat_url(self, name: str) -> str | None:
+        raw = self._raw(name)
+        if raw and not _HEARTBEAT_URL.fullmatch(raw):
+            # Its value is not shown: whoever has it can ping in our name.
+            self.faults.append(
+                f"{name} is not a ping URL; it must be an http:// or https:// address without "
+                "blanks, password, ? or #, such as https://hc-ping.com/ and the check's id."
+            )
+            return None
+        return raw.rstrip("/") or None
+
+    def metrics_file(self, name: str) -> Path | None:
+        def check(raw: str) -> str | None:
+            return raw if not raw or (raw.endswith(".prom") and Path(raw).is_absolute()) else None
+
+        raw = self.text(name, "", check, "an absolute path that ends in .prom, or nothing")
+        return Path(raw) if raw else None
 
     def property_name(self, role: str, default: str) -> str:
         return self.text(

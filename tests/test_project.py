@@ -399,7 +399,7 @@ def test_links_within_the_readme_lead_somewhere() -> None:
     headings = re.findall(r"^##+ (.+)$", README, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
 
-    for target in re.findall(r"\]\(([^)\s]+)\)", README):
+    for target in re.findall(r"\]\((?!https:)([^)\s]+)\)", README):
         assert target[1:] in anchors if target.startswith("#") else (ROOT / target).exists(), target
 
 

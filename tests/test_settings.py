@@ -71,6 +71,8 @@ def test_variables_that_hold_nothing_count_as_not_set(nothing: str) -> None:
         "HUBSPOT_SYNC_RETRY_DELAY_MINUTES",
         "HUBSPOT_SYNC_RETRY_EXPONENTIAL",
         "HUBSPOT_SYNC_LEASE_MINUTES",
+        "HUBSPOT_SYNC_HEARTBEAT_URL",
+        "HUBSPOT_SYNC_METRICS_FILE",
         "HUBSPOT_SYNC_WORKERS",
         "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT",
         "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID",
@@ -589,6 +591,8 @@ def test_faults_are_all_told_together() -> None:
         "HUBSPOT_SYNC_LEASE_MINUTES": "x",
         "HUBSPOT_SYNC_WORKERS": "x",
         "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT": "x",
+        "HUBSPOT_SYNC_HEARTBEAT_URL": "x",
+        "HUBSPOT_SYNC_METRICS_FILE": "x",
         "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID": "X",
         "HUBSPOT_CUSTOM_PROPERTY_PAGE_ID": "X",
         "HUBSPOT_CUSTOM_PROPERTY_SYNC_DATE": "X",
@@ -599,6 +603,52 @@ def test_faults_are_all_told_together() -> None:
     by_file = _faults(HUBSPOT_API_KEY_FILE="x", HUBSPOT_PORTAL_ID="x")
     assert told == set(variables)
     assert told | {fault.split()[0] for fault in by_file} == known_names()
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://hc-ping.com/5d38ecde-0000", "https://hc-ping.com/5d38ecde-0000"),
+        ("https://hc-ping.com/5d38ecde-0000/", "https://hc-ping.com/5d38ecde-0000"),
+        ("http://checks.internal:8000/ping/a_b-c", "http://checks.internal:8000/ping/a_b-c"),
+    ],
+)
+def test_heartbeat_url(given: str, url: str) -> None:
+    assert load_settings({"HUBSPOT_SYNC_HEARTBEAT_URL": given}).heartbeat_url == url
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "hc-ping.com/secret-check",
+        "ftp://hc-ping.com/secret-check",
+        "https://user:word@hc-ping.com/secret-check",
+        "https://hc-ping.com/secret-check?rid=1",
+        "https://hc-ping.com/secret-check#x",
+        "https://hc-ping.com/secret check",
+    ],
+)
+def test_heartbeat_url_that_cannot_be_one_is_not_shown(wrong: str) -> None:
+    (fault,) = _faults(HUBSPOT_SYNC_HEARTBEAT_URL=wrong)
+    assert fault.startswith("HUBSPOT_SYNC_HEARTBEAT_URL is not a ping URL; it must be")
+    assert "secret" not in fault
+    assert "word@" not in fault
+
+
+def test_heartbeat_url_is_not_in_the_settings_repr() -> None:
+    told = repr(load_settings({"HUBSPOT_SYNC_HEARTBEAT_URL": "https://hc-ping.com/secret"}))
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("wrong", ["metrics.prom", "/var/lib/metrics.txt", "/var/lib/metrics"])
+def test_metrics_file_is_absolute_and_one_that_a_collector_reads(wrong: str) -> None:
+    (fault,) = _faults(HUBSPOT_SYNC_METRICS_FILE=wrong)
+    assert f"is '{wrong}'; it must be an absolute path that ends in .prom" in fault
+
+
+def test_metrics_file() -> None:
+    settings = load_settings({"HUBSPOT_SYNC_METRICS_FILE": "/var/lib/m/hubspot_sync.prom"})
+    assert settings.metrics_file == Path("/var/lib/m/hubspot_sync.prom")
 
 
 def test_faults_between_settings_are_all_told_together() -> None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,16 +29,18 @@ from hubspot_sync.cli.parts import (
     read_settings,
 )
 from hubspot_sync.errors import Refused, WrongUsage
-from hubspot_sync.report import LogFormat
+from hubspot_sync.report import ContactReport, LogFormat, RunReport, RunState, new_run_id
 from hubspot_sync.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from hubspot_sync.report import PlannedContact, RunReport
+    from hubspot_sync.monitors.watch import Watch
+    from hubspot_sync.report import PlannedContact
     from hubspot_sync.rules.lifecycle import Row
     from hubspot_sync.run import Plan
     from hubspot_sync.store.contact_queue import ContactQueue
+    from hubspot_sync.store.overview import Overview
     from hubspot_sync.sync import Sync
 
 
@@ -84,50 +86,31 @@ def sync_queue(
       hubspot-sync sync-queue --drain --max-minutes 50 --report outcomes.jsonl
     """  # noqa: D301
     del verbose, log_format
-    from hubspot_sync import console
-    from hubspot_sync.report import RunReport, RunState
-    from hubspot_sync.store.run_places import take_place
+    from hubspot_sync.monitors.watch import RunEnd, watch_run
 
     if drain and limit is not None:
         raise WrongUsage("--drain takes all that is due: use it, or --limit, but not both.")
     if dry_run and (report or quiet):
         raise WrongUsage("--report and --quiet are for runs, and a dry run is none.")
     settings = read_settings(env_file)
-    if not settings.api_key:
-        reason = "HUBSPOT_API_KEY is empty: the sync is disabled. Set it to switch the sync on."
-        if settings.api_key_source != "HUBSPOT_API_KEY":
-            reason += f" The file that {settings.api_key_source} names is empty."
-        disabled = RunReport.of_nothing("sync-queue", RunState.DISABLED, reason)
-        console.show_run(disabled, as_json=as_json)
-        return 0
-    if dry_run:
-        return _plan_queue(settings, limit or settings.batch_size, drain=drain, as_json=as_json)
     settings = replace(settings, workers=workers or settings.workers)
-    plan = make_plan(
-        settings,
-        limit=None if drain else limit or settings.batch_size,
-        longest=timedelta(minutes=max_minutes) if max_minutes else None,
-    )
+    most = None if drain else limit or settings.batch_size
+    if dry_run:
+        return _plan_queue(settings, most, as_json=as_json)
+    longest = timedelta(minutes=max_minutes) if max_minutes else None
+    plan = make_plan(settings, limit=most, longest=longest)
     engine = open_engine(settings)
-    with take_place(engine, settings.database_url, settings.max_instances) as has_place:
-        if not has_place:
-            reason = (
-                "Another run is active, and HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES allows "
-                f"{settings.max_instances}; nothing to do here."
-            )
-            busy = RunReport.of_nothing("sync-queue", RunState.BUSY, reason)
-            console.show_run(busy, as_json=as_json, quiet=quiet)
-            return 0
-        return _run(
-            settings,
-            engine,
-            plan,
-            lambda sync: sync.run_queue(),
-            as_json=as_json,
-            quiet=quiet,
-            report=report,
-            reserve_percent=settings.quota_reserve,
-        )
+
+    def look() -> "Overview":
+        from hubspot_sync.store.overview import look_at_queue
+
+        return look_at_queue(engine, settings.lease)
+
+    run = _Begun(settings, engine, plan, _Show(as_json=as_json, quiet=quiet, report=report))
+    with watch_run(settings, run.run_id, look) as watch:
+        ended = _run_queue(run, watch)
+        watch.end(RunEnd.of_report(ended))
+    return ended.exit_code
 
 
 @app.command()
@@ -167,71 +150,136 @@ def sync_one(
         return 0
     plan = make_plan(settings, limit=1)
 
-    def run_one(sync: "Sync") -> "RunReport":
+    def run_one(sync: "Sync") -> RunReport:
         return sync.run_one(key, force=force)
 
-    return _run(settings, engine, plan, run_one, as_json=as_json)
+    begun = _Begun(settings, engine, plan, _Show(as_json=as_json))
+    return _deliver(begun, run_one).exit_code
 
 
-def _run(
-    settings: Settings,
-    engine: "Engine",
-    plan: "Plan",
+@dataclass(frozen=True, slots=True)
+class _Show:
+    """Where the account of a run goes."""
+
+    as_json: bool
+    quiet: bool = False
+    report: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A run with all that it works with."""
+
+    settings: Settings
+    engine: "Engine"
+    plan: "Plan"
+    show: _Show
+    run_id: str = field(default_factory=new_run_id)
+
+
+def _run_queue(run: _Begun, watch: "Watch") -> RunReport:
+    """Deliver what is due, unless the sync is switched off or another run is at work."""
+    from hubspot_sync.store.run_places import take_place
+
+    settings = run.settings
+    if not settings.api_key:
+        return _show_not_begun(run, RunState.DISABLED, _why_disabled(settings))
+    with take_place(run.engine, settings.database_url, settings.max_instances) as has_place:
+        if not has_place:
+            reason = (
+                "Another run is active, and HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES allows "
+                f"{settings.max_instances}; nothing to do here."
+            )
+            return _show_not_begun(run, RunState.BUSY, reason)
+        watch.begin()
+        ended = _deliver(
+            run,
+            lambda sync: sync.run_queue(),
+            reserve_percent=settings.quota_reserve,
+            watch=watch,
+        )
+    show, batch_size = run.show, settings.batch_size
+    is_tick = run.plan.limit == batch_size and ended.state is not RunState.STOPPED
+    if is_tick and not (show.as_json or show.quiet):
+        from hubspot_sync import console
+
+        console.show_wait(ended.due_remaining, batch_size, settings.interval)
+    return ended
+
+
+def _why_disabled(settings: Settings) -> str:
+    reason = "HUBSPOT_API_KEY is empty: the sync is disabled. Set it to switch the sync on."
+    if settings.api_key_source != "HUBSPOT_API_KEY":
+        reason += f" The file that {settings.api_key_source} names is empty."
+    return reason
+
+
+def _show_not_begun(run: _Begun, state: RunState, reason: str) -> RunReport:
+    from hubspot_sync import console
+
+    report = RunReport("sync-queue", run.run_id, state, reason)
+    console.show_run(report, as_json=run.show.as_json, quiet=run.show.quiet)
+    return report
+
+
+def _deliver(
+    run: _Begun,
     start: "Callable[[Sync], RunReport]",
     *,
-    as_json: bool,
-    quiet: bool = False,
-    report: Path | None = None,
     reserve_percent: int = 0,
-) -> int:
+    watch: "Watch | None" = None,
+) -> RunReport:
+    """Carry a run out and show what became of it."""
     from hubspot_sync import console
     from hubspot_sync.hubspot.pace import Pace
     from hubspot_sync.outcome_file import OutcomeFile
-    from hubspot_sync.report import ContactReport, RunState, new_run_id
     from hubspot_sync.sync import Sync
 
-    pulse, run_id, queue = new_pulse(), new_run_id(), open_queue(settings, engine)
-    console.name_run(run_id)
+    settings, show = run.settings, run.show
+    pulse, queue = new_pulse(), open_queue(settings, run.engine)
+    console.name_run(run.run_id)
     # One pace for all workers of the run; a person who sends one contact may use the reserve.
     pace = Pace(pulse, reserve_percent=reserve_percent)
+    listeners: list[Callable[[ContactReport], None]] = [watch.note] if watch else []
     with ExitStack() as stack:
-        file = stack.enter_context(OutcomeFile(report, run_id)) if report else None
-        show = stack.enter_context(
-            console.progress(
-                lambda: min(queue.count_due(), plan.limit or sys.maxsize),
-                lambda: pace.quota,
-                quiet=quiet,
-            )
+        if show.report:
+            listeners.append(stack.enter_context(OutcomeFile(show.report, run.run_id)).note)
+        bar = console.progress(
+            lambda: min(queue.count_due(), run.plan.limit or sys.maxsize),
+            lambda: pace.quota,
+            quiet=show.quiet,
         )
+        listeners.append(stack.enter_context(bar))
         stack.enter_context(pulse.ending.listen())
 
         def on_settled(contact: ContactReport) -> None:
-            if file:
-                file.note(contact)
-            show(contact)
+            for listener in listeners:
+                listener(contact)
 
         sync = Sync(
             queue,
             lambda: open_client(settings, pulse, pace),
-            plan,
+            run.plan,
             pulse=pulse,
-            run_id=run_id,
+            run_id=run.run_id,
             on_settled=on_settled,
         )
-        ended = start(sync)
-    console.show_run(ended, as_json=as_json, quiet=quiet)
-    is_tick = ended.command == "sync-queue" and plan.limit == settings.batch_size
-    if is_tick and not (as_json or quiet) and ended.state is not RunState.STOPPED:
-        console.show_wait(ended.due_remaining, settings.batch_size, settings.interval)
-    return ended.exit_code
+        ended = replace(start(sync), quota=pace.quota)
+    console.show_run(ended, as_json=show.as_json, quiet=show.quiet)
+    return ended
 
 
-def _plan_queue(settings: Settings, most: int, *, drain: bool, as_json: bool) -> int:
+def _plan_queue(settings: Settings, most: int | None, *, as_json: bool) -> int:
     from hubspot_sync import console
 
+    if not settings.api_key:
+        reason = _why_disabled(settings)
+        disabled = RunReport("sync-queue", new_run_id(), RunState.DISABLED, reason)
+        console.show_run(disabled, as_json=as_json)
+        return 0
     queue = open_queue(settings, open_engine(settings))
     due = queue.count_due()
-    plans = _plan_contacts(settings, queue, queue.peek_due(max(1, due) if drain else most))
+    plans = _plan_contacts(settings, queue, queue.peek_due(most or max(1, due)))
     console.show_plan(plans, due, command="sync-queue", as_json=as_json)
     return 0
 

@@ -526,6 +526,22 @@ def test_doctor_looks_who_may_read_the_settings_file(
 
 
 @embedded
+def test_doctor_looks_whether_the_metrics_file_can_be_written(
+    table: Contacts, program: Program, tmp_path: Path
+) -> None:
+    there, missing = tmp_path / "x.prom", tmp_path / "none" / "x.prom"
+    (good,) = checks_of(program.run("doctor", "--json", HUBSPOT_SYNC_METRICS_FILE=str(there)))[
+        "settings"
+    ]
+    assert good["state"] == "ok"
+    (bad,) = checks_of(program.run("doctor", "--json", HUBSPOT_SYNC_METRICS_FILE=str(missing)))[
+        "settings"
+    ]
+    assert bad["state"] == "mend"
+    assert f"{missing.parent}, cannot be written" in bad["words"]
+
+
+@embedded
 def test_doctor_looks_who_may_read_the_token_file(
     table: Contacts, program: Program, tmp_path: Path
 ) -> None:

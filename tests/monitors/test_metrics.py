@@ -1,0 +1,178 @@
+"""The file of metrics: what it holds, that it is whole, that its troubles end no run."""
+
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from prometheus_client.parser import text_string_to_metric_families
+
+from hubspot_sync.monitors import metrics as module
+from hubspot_sync.monitors.metrics import write_metrics
+from hubspot_sync.monitors.watch import RunEnd
+from hubspot_sync.rules.advice import Reason
+from hubspot_sync.rules.pace import Quota
+from hubspot_sync.store.overview import Failures, Overview
+
+NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+DONE = RunEnd("done", 0, {"created": 2, "updated": 1}, requests=4, seconds=0.5)
+FOUND = Overview(
+    now=NOW,
+    states={("New", None): 310, (None, None): 5, ("Selected", "Queued"): 3, ("Error", "Error"): 7},
+    due=3,
+    oldest_due_since=NOW - timedelta(minutes=9),
+    retries=(0, 0, 0),
+    failures=[Failures(Reason('an "odd" reason\\', "…"), 7, 0, "…")],
+    delivered=0,
+    last_delivery=None,
+    last_failure=None,
+    held=2,
+    left_behind=1,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hubspot_sync.prom"
+
+
+def held(path: Path) -> Mapping[str, float]:
+    """Return what the file holds, read as Prometheus reads it."""
+    return {
+        sample.name.removeprefix("hubspot_sync_")
+        + "".join(f" {label}" for label in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+    }
+
+
+def test_file_holds_queue_run_quota_and_last_success(path: Path) -> None:
+    end = RunEnd("partial", 1, {"created": 2, "failed": 1}, 4, 0.5, quota=Quota(250_000, 249_996))
+    write_metrics(path, end, FOUND, now=1000.5)
+    told = held(path)
+    assert (
+        told.items()
+        >= {
+            "contacts New none": 315,
+            "contacts Selected Queued": 3,
+            "contacts Error Error": 7,
+            "due_contacts": 3,
+            "oldest_due_seconds": 540,
+            "held_contacts": 2,
+            "left_behind_contacts": 1,
+            'failed_contacts an "odd" reason\\': 7,
+            "outcomes_total created": 2,
+            "outcomes_total failed": 1,
+            "outcomes_total exhausted": 0,
+            "requests_total": 4,
+            "runs_total partial": 1,
+            "runs_total done": 0,
+            "quota_requests": 250_000,
+            "quota_remaining_requests": 249_996,
+            "last_run_timestamp_seconds": 1000.5,
+            "last_success_timestamp_seconds": 1000.5,
+            "last_run_exit_code": 1,
+            "last_run_seconds": 0.5,
+        }.items()
+    )
+    assert [name for name in told if name.startswith("info ")]
+    assert "_created" not in path.read_text()
+
+
+def test_counters_go_on_and_a_stop_keeps_the_last_success(path: Path) -> None:
+    write_metrics(path, DONE, FOUND, now=1000)
+    write_metrics(path, DONE, FOUND, now=1300)
+    write_metrics(path, RunEnd("stopped", 3, {"stopped": 1}, requests=2), None, now=1600)
+    told = held(path)
+    assert told["outcomes_total created"] == 4
+    assert told["outcomes_total stopped"] == 1
+    assert told["requests_total"] == 10
+    assert (told["runs_total done"], told["runs_total stopped"]) == (2, 1)
+    assert told["last_success_timestamp_seconds"] == 1300
+    assert told["last_run_timestamp_seconds"] == 1600
+    assert "due_contacts" not in told, "what could not be read is left out"
+    assert "quota_requests" not in told
+
+
+@pytest.mark.parametrize("state", ["busy", "disabled", "refused", "stopped"])
+def test_no_success_is_told_where_there_was_none(path: Path, state: str) -> None:
+    write_metrics(path, RunEnd(state, 0), FOUND, now=1000)
+    assert "last_success_timestamp_seconds" not in held(path)
+    assert held(path)[f"runs_total {state}"] == 1
+
+
+def test_nothing_due_has_no_age(path: Path) -> None:
+    write_metrics(path, DONE, replace(FOUND, oldest_due_since=None), now=1)
+    assert held(path)["oldest_due_seconds"] == 0
+
+
+def test_others_may_read_it_and_nothing_else_is_left(path: Path) -> None:
+    write_metrics(path, DONE, FOUND, now=1)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    left = {each.name for each in path.parent.iterdir()}
+    assert left <= {path.name, f"{path.name}.lock"}
+
+
+def test_file_that_held_something_else_begins_anew(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text('hubspot_sync_runs_total{state="do')
+    write_metrics(path, DONE, FOUND, now=1)
+    assert held(path)["runs_total done"] == 1
+    assert f"The metrics file {path} held no metrics; its counters begin at 0." in caplog.text
+
+
+def test_folder_that_is_not_there_is_said_and_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "none" / "hubspot_sync.prom"
+    write_metrics(path, DONE, FOUND, now=1)
+    assert (
+        f"The metrics file {path} could not be written (its folder does not exist)" in caplog.text
+    )
+
+
+def test_disk_that_is_full_leaves_the_old_file_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_metrics(path, DONE, FOUND, now=1)
+    before = path.read_text()
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.rename", refuse)
+    write_metrics(path, DONE, FOUND, now=2)
+    assert path.read_text() == before
+    assert "could not be written (No space left on device)" in caplog.text
+    assert [each for each in path.parent.iterdir() if each.suffix not in (".prom", ".lock")] == []
+
+
+def test_file_that_another_run_keeps_locked_is_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.01)
+    with FileLock(f"{path}.lock"):
+        write_metrics(path, DONE, FOUND, now=1)
+    assert not path.exists()
+    assert "another run keeps it locked" in caplog.text
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_lists_every_metric_and_alarms_use_no_other(path: Path) -> None:
+    end = RunEnd("done", 0, {"created": 1}, quota=Quota(10, 9))
+    write_metrics(path, end, FOUND, now=1)
+    names = set(re.findall(r"^(hubspot_sync_\w+)", path.read_text(), re.MULTILINE))
+    rows = README.partition("\n### Metrics\n")[2].partition("\nWhat could not be read")[0]
+    rules = README.partition("<!-- alert rules -->")[2].partition("\n```\n")[0]
+    used = set(re.findall(r"hubspot_sync_\w+", rules))
+
+    assert set(re.findall(r"`(hubspot_sync_\w+)`", rows)) == names
+    assert used <= names
+    assert len(used) > 5
