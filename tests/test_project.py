@@ -252,6 +252,27 @@ def test_the_cron_line_is_a_schedule_and_a_command_that_works() -> None:
     assert line in README
 
 
+def test_the_recipes_for_containers_run_the_program_without_a_shell() -> None:
+    dockerfile, cron, render, kubernetes = re.findall(
+        r"<!-- container -->\n```\w+\n(.*?)```", README, re.DOTALL
+    )
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", dockerfile, re.MULTILINE)
+    (command,) = re.findall(r"^CMD (.*)$", dockerfile, re.MULTILINE)
+    (arguments,) = re.findall(r"args: (.*)$", kubernetes, re.MULTILINE)
+    (start,) = re.findall(r"startCommand: (.*)$", render, re.MULTILINE)
+    image = " hubspot-sync sync-queue"
+
+    parse_as_command(shlex.join(json.loads(entry) + json.loads(command)))
+    parse_as_command(shlex.join(json.loads(entry) + json.loads(arguments)))
+    parse_as_command(start)
+    parse_as_command(cron[cron.rindex(image) :].strip())
+    grace = [
+        int(found) for found in re.findall(r"(?:Seconds: |-timeout )(60)\b", kubernetes + cron)
+    ]
+    assert len(grace) == 2
+    assert all(seconds > Settings().request_timeout.total_seconds() for seconds in grace)
+
+
 def test_cron_mails_to_somebody() -> None:
     assert re.search(r"^MAILTO=\S+@\S+$", CRONTAB_EXAMPLE, re.MULTILINE)
 
