@@ -48,11 +48,13 @@ def show_status(report: "Overview", runs: int, alarms: Sequence[str], *, as_json
         return
     lines = make_console()
     for name, words in _lines(report, runs):
-        lines.print(Text(f"{name:<11}", style="bold") + Text(words), soft_wrap=True)
+        lines.print(Text.assemble((f"{name:<11}", "bold"), words), soft_wrap=True)
     if report.states:
         lines.print(_states(report))
     if report.failures:
         lines.print(_failures(report))
+    if alarms and report.failures:
+        lines.print()
     for alarm in alarms:
         lines.print(Text(alarm, style="yellow"))
 
