@@ -244,7 +244,10 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     try:
         keep.mkdir(parents=True)
     except OSError as error:
-        raise WrongUsage(f"--keep {keep}: the folder cannot be made ({error.strerror}).") from error
+        raise WrongUsage(
+            f"--keep {keep}: the folder cannot be made ({error.strerror}). Name one that does not "
+            "exist yet."
+        ) from error
     yield keep.resolve()
 
 

@@ -56,5 +56,9 @@ class OutcomeFile:
 
     def _give_up(self, fault: OSError) -> None:
         if self._is_whole:
-            log.warning("--report %s is not whole: %s", self._path, fault.strerror)
+            log.warning(
+                "--report %s is not whole: %s; the run goes on, and the table has every outcome",
+                self._path,
+                fault.strerror,
+            )
         self._is_whole = False

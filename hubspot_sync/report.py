@@ -91,6 +91,11 @@ class RunReport:
     signal: int | None = None
     quota: Quota | None = None
 
+    @classmethod
+    def of_nothing(cls, run_id: str, state: RunState, reason: str) -> "RunReport":
+        """Return the report of a run of `sync-queue` that did not begin."""
+        return cls(command="sync-queue", run_id=run_id, state=state, reason=reason)
+
     @property
     def claimed(self) -> int:
         """The contacts claimed: each has exactly one outcome."""

@@ -116,7 +116,8 @@ class Run:
         """End the run for all workers: no further request starts."""
         if isinstance(stop, HubSpotDenied):
             log.critical(
-                "HubSpot refuses the token; no contact can be delivered; correlation id %s",
+                "HubSpot refuses the token, or what it asks for; no contact can be delivered; "
+                "correlation id %s",
                 stop.correlation_id or "none",
                 extra={"correlation_id": stop.correlation_id},
             )

@@ -82,11 +82,17 @@ class Settings:
 
     def require_api_key(self) -> None:
         """Raise WrongUsage where a command needs HubSpot and there is no token."""
-        if not self.api_key:
+        if self.api_key:
+            return
+        if self.api_key_source != "HUBSPOT_API_KEY":
             raise WrongUsage(
-                f"{self.api_key_source} is empty: set it to a private app token or "
-                "service key of your HubSpot portal."
+                f"The file that {self.api_key_source} names is empty: put the private app token or "
+                "service key of your HubSpot portal into it."
             )
+        raise WrongUsage(
+            "HUBSPOT_API_KEY is empty: set it to a private app token or service key of your "
+            "HubSpot portal."
+        )
 
 
 def read_environment(environment: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
@@ -102,14 +108,19 @@ def read_environment(environment: Mapping[str, str], env_file: Path | None) -> d
     from dotenv import dotenv_values
 
     path = env_file or Path(".env")
-    if not path.is_file():
-        if env_file is not None:
-            raise WrongUsage(f"--env-file {env_file}: there is no such file.")
-        return dict(environment)
     try:
-        from_file = dotenv_values(path, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongUsage(f"The settings file {path} cannot be read: {error}.") from error
+        # The folder on the way to it may be closed to this user.
+        is_there = path.is_file()
+        from_file = dotenv_values(path, interpolate=False) if is_there else {}
+    except OSError as error:
+        raise WrongUsage(
+            f"The settings file {path} cannot be read ({error.strerror}): let the program's user "
+            "read it."
+        ) from error
+    except UnicodeDecodeError:
+        raise WrongUsage(f"The settings file {path} is no text in UTF-8: write it anew.") from None
+    if env_file is not None and not is_there:
+        raise WrongUsage(f"--env-file {env_file}: there is no such file.")
     return {name: value for name, value in from_file.items() if value is not None} | dict(
         environment
     )

@@ -81,7 +81,7 @@ LISTS = {"faults": USAGE, "told": DESK}
 ERROR_COLUMN = "hubspot_processing_error"
 
 SOURCES: Mapping[str, tuple[str, str]] = {
-    "cli/deliver.py sync_queue": (WARNINGS, "adds to its reason the file that holds the token"),
+    "cli/deliver.py _disabled": (WARNINGS, "adds to its reason the file that holds the token"),
     "console/runs.py _failures": (WARNINGS, "joins what it says of some and of others"),
     "hubspot/preview.py _NOT_TOLD": (CONTACT, "goes through _planned as an argument"),
     "rules/reaction.py _rejection": (CONTACT, "adds the administrator's rule to HubSpot's words"),

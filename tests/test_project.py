@@ -34,7 +34,16 @@ PACKAGE = ROOT / "hubspot_sync"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENV_EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 CRONTAB_EXAMPLE = (ROOT / "crontab.example").read_text(encoding="utf-8")
-DOCUMENTS = {"README.md": README, ".env.example": ENV_EXAMPLE, "crontab.example": CRONTAB_EXAMPLE}
+DOCUMENTS = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in (
+        "README.md",
+        ".env.example",
+        "crontab.example",
+        "docs/messages.md",
+        "docs/coming-from-the-app.md",
+    )
+}
 
 SHELL_ENDS = frozenset({"&", "&&", "|", ">", ">>", "2>", "2>&1"})
 NAMES_IN_MESSAGES = {"TABLE": "contacts"}

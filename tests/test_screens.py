@@ -16,7 +16,9 @@ each_screen = pytest.mark.parametrize("screen", SCREENS, ids=name_of)
 
 def words_in(picture: str) -> list[str]:
     """Return what a picture says, line by line; styles may differ between versions of rich."""
-    found = re.findall(r'<text class="[^"]*-r\d+"[^>]* y="([\d.]+)"[^>]*>(.*?)</text>', picture, re.S)
+    found = re.findall(
+        r'<text class="[^"]*-r\d+"[^>]* y="([\d.]+)"[^>]*>(.*?)</text>', picture, re.S
+    )
     lines: dict[str, str] = {}
     for height, text in found:
         lines[height] = lines.get(height, "") + unescape(text).replace("\N{NO-BREAK SPACE}", " ")

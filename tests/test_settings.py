@@ -768,8 +768,25 @@ def test_env_file_that_is_a_folder_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_env_file_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"HUBSPOT_PORTAL_ID=\xff\xfe\n")
-    with pytest.raises(WrongUsage, match=r"\.env cannot be read"):
+    with pytest.raises(WrongUsage, match=r"\.env is no text in UTF-8: write it anew"):
         read_environment({}, None)
+
+
+def test_env_file_behind_a_closed_folder_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    told = r"closed/x\.env cannot be read \(Permission denied\): let the program's user read it"
+    with pytest.raises(WrongUsage, match=told):
+        read_environment({}, Path("/closed/x.env"))
+
+
+def test_empty_token_file_is_told_by_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("\n")
+    settings = load_settings({"HUBSPOT_API_KEY_FILE": str(tmp_path / "token")})
+    with pytest.raises(WrongUsage, match="The file that HUBSPOT_API_KEY_FILE names is empty: put"):
+        settings.require_api_key()
 
 
 def test_env_file_leads_to_settings(tmp_path: Path) -> None:

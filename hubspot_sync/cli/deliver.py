@@ -183,14 +183,15 @@ def _run_queue(run: _Begun, watch: "Watch") -> RunReport:
 
     settings = run.settings
     if not settings.api_key:
-        return _show_not_begun(run, RunState.DISABLED, _why_disabled(settings))
+        return _show_not_begun(run, _disabled(settings, run.run_id))
     with take_place(run.engine, settings.database_url, settings.max_instances) as has_place:
         if not has_place:
             reason = (
                 "Another run is active, and HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES allows "
                 f"{settings.max_instances}; nothing to do here."
             )
-            return _show_not_begun(run, RunState.BUSY, reason)
+            busy = RunReport.of_nothing(run.run_id, RunState.BUSY, reason)
+            return _show_not_begun(run, busy)
         watch.begin()
         ended = _deliver(
             run,
@@ -207,17 +208,16 @@ def _run_queue(run: _Begun, watch: "Watch") -> RunReport:
     return ended
 
 
-def _why_disabled(settings: Settings) -> str:
+def _disabled(settings: Settings, run_id: str) -> RunReport:
     reason = "HUBSPOT_API_KEY is empty: the sync is disabled. Set it to switch the sync on."
     if settings.api_key_source != "HUBSPOT_API_KEY":
         reason += f" The file that {settings.api_key_source} names is empty."
-    return reason
+    return RunReport.of_nothing(run_id, RunState.DISABLED, reason)
 
 
-def _show_not_begun(run: _Begun, state: RunState, reason: str) -> RunReport:
+def _show_not_begun(run: _Begun, report: RunReport) -> RunReport:
     from hubspot_sync import console
 
-    report = RunReport("sync-queue", run.run_id, state, reason)
     console.show_run(report, as_json=run.show.as_json, quiet=run.show.quiet)
     return report
 
@@ -273,9 +273,7 @@ def _plan_queue(settings: Settings, most: int | None, *, as_json: bool) -> int:
     from hubspot_sync import console
 
     if not settings.api_key:
-        reason = _why_disabled(settings)
-        disabled = RunReport("sync-queue", new_run_id(), RunState.DISABLED, reason)
-        console.show_run(disabled, as_json=as_json)
+        console.show_run(_disabled(settings, new_run_id()), as_json=as_json)
         return 0
     queue = open_queue(settings, open_engine(settings))
     due = queue.count_due()

@@ -194,7 +194,9 @@ def reset(
         console.show_reset_end(0, preview.held, None, as_json=as_json, would_reset=would_reset)
         return int(bool(preview.held))
     if not yes:
-        confirm(f"Erase this from {preview.total} contacts?")
+        confirm(
+            f"Erase this from {preview.total:,} {'contact' if preview.total == 1 else 'contacts'}?"
+        )
     copy = ResetCopy(backup or Path(f"hubspot-reset-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"))
     try:
         count, held = marking.reset(wanted, keep_copy=copy.keep)

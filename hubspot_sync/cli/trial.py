@@ -73,7 +73,10 @@ def emulator(
         try:
             local.start()
         except OSError as error:
-            raise WrongUsage(f"--port {port} cannot be used: {error.strerror}.") from error
+            raise WrongUsage(
+                f"--port {port} cannot be used: {error.strerror}. Name another, or 0 for any that "
+                "is free."
+            ) from error
         console.show_emulator(local.url, local.token, as_json=as_json)
         ending.sleep(None)
         local.stop()

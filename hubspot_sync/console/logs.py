@@ -114,7 +114,7 @@ def log_denied(error: HubSpotSyncError) -> None:
     """Log that HubSpot refuses the token, which no later run mends."""
     if isinstance(error, HubSpotDenied):
         logging.getLogger(__name__).critical(
-            "HubSpot refuses the token; correlation id %s",
+            "HubSpot refuses the token, or what it asks for; correlation id %s",
             error.correlation_id or "none",
             extra={"correlation_id": error.correlation_id},
         )

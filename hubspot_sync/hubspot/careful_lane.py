@@ -69,7 +69,7 @@ class CarefulLane:
         except Unavailable as trouble:
             self.require_hubspot(trouble)
             if trouble.rate_limited:
-                return Stopped(f"{trouble}: the portal's rate limit is taken up by other programs")
+                return Stopped(f"{trouble}: the portal's rate limit is used up by other programs")
             return Failed(
                 f"{trouble}, though it answers for others",
                 UNAVAILABLE,

@@ -113,7 +113,7 @@ class ContactQueue:
             found = connection.execute(wanted.with_for_update(skip_locked=True)).mappings().first()
             if found is None:
                 if connection.execute(wanted).first() is None:
-                    raise NotThere(f"There is no contact {contact_id} in the table '{TABLE}'.")
+                    raise _not_there(contact_id)
                 return Held("another program holds its row; try again in a moment")
             row, now = to_row(found), found["now"]
             held = self._reason_to_hold(row, now, force=force)
@@ -172,7 +172,7 @@ class ContactQueue:
         with transaction(self._engine, read_only=True) as connection:
             found = connection.execute(all_columns().where(_c.id == contact_id)).mappings().first()
             if found is None:
-                raise NotThere(f"There is no contact {contact_id} in the table '{TABLE}'.")
+                raise _not_there(contact_id)
             return to_row(found)
 
     def reason_to_hold(self, row: Row, *, force: bool) -> Held | None:
@@ -255,6 +255,13 @@ class ContactQueue:
             [(settlement.claim.contact.id, settlement.changes) for settlement in settlements],
         )
         return settlements
+
+
+def _not_there(contact_id: UUID) -> NotThere:
+    return NotThere(
+        f"There is no contact {contact_id} in the table '{TABLE}'. Look for it by its email, or "
+        "see whether DATABASE_URL names the right database."
+    )
 
 
 def _is_processing(row: Row) -> bool:

@@ -223,8 +223,8 @@ def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine
     except (ArgumentError, ValueError):
         # Without its cause, whose words hold the password.
         raise WrongUsage(
-            "DATABASE_URL is not an address: the port must be a number, and special characters in "
-            "the password are written as %40 and the like."
+            "DATABASE_URL is not an address: what follows the host's colon must be a number, and "
+            "an IPv6 address stands in square brackets."
         ) from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed.database, create=create, pool_size=pool_size)

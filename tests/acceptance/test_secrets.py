@@ -611,7 +611,7 @@ def test_reset_on_a_terminal_changes_nothing_without_a_yes(
     table.add(hubspot_contact_id="9001")
     before = table.rows()
     ended = on_a_terminal(program, answer, "reset", "--all")
-    assert "Erase this from 1 contacts?" in ended.err
+    assert "Erase this from 1 contact?" in ended.err
     assert ended.code != 0
     assert table.rows() == before
     assert list(tmp_path.glob("*.jsonl")) == []
