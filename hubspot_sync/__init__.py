@@ -1,3 +1,3 @@
 """Delivers contacts from a database table into HubSpot, from cron, without losing one."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

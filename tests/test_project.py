@@ -22,7 +22,7 @@ import typer
 from dotenv import dotenv_values
 from typer.core import TyperCommand, TyperGroup
 
-from hubspot_sync import console, errors
+from hubspot_sync import __version__, console, errors
 from hubspot_sync.cli import app
 from hubspot_sync.report import ContactReport, RunReport, RunState
 from hubspot_sync.rules.mapping import PropertyNames, custom_properties
@@ -40,6 +40,7 @@ DOCUMENTS = {
         "README.md",
         ".env.example",
         "crontab.example",
+        "CHANGELOG.md",
         "docs/messages.md",
         "docs/coming-from-the-app.md",
     )
@@ -431,6 +432,12 @@ def test_links_within_the_readme_lead_somewhere() -> None:
 
     for target in re.findall(r"\]\((?!https:)([^)\s]+)\)", README):
         assert target[1:] in anchors if target.startswith("#") else (ROOT / target).exists(), target
+
+
+def test_the_changelog_begins_with_the_version_of_the_program() -> None:
+    changelog = DOCUMENTS["CHANGELOG.md"]
+
+    assert re.findall(r"^## (\S+),", changelog, re.MULTILINE)[0] == __version__
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
