@@ -149,7 +149,7 @@ WRITTEN: tuple[tuple[str, str], ...] = (
         "limits",
     ),
     (
-        "HubSpot answered HTTP 429: the portal's rate limit is taken up by other programs",
+        "HubSpot answered HTTP 429: the portal's rate limit is used up by other programs",
         "limits",
     ),
     ("the run was asked to end before HubSpot confirmed it", "by itself"),
