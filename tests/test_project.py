@@ -28,6 +28,7 @@ from hubspot_sync.report import ContactReport, RunReport, RunState
 from hubspot_sync.rules.mapping import PropertyNames, custom_properties
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, known_names, load_settings
+from tests.acceptance.program import untimed
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hubspot_sync"
@@ -391,7 +392,8 @@ def test_the_demo_prints_what_the_readme_shows_and_leaves_nothing_behind(tmp_pat
 
 def sentences(output: str) -> list[str]:
     """Return the lines outside tables, without what may differ from run to run."""
-    lines = [line for line in output.splitlines() if line and not line.startswith((" ", "…"))]
+    lines = untimed(output).splitlines()
+    lines = [line for line in lines if line and not line.startswith((" ", "…"))]
     return [re.sub(r"^(\d+ contacts?: ).*\(run [0-9a-f]{8}\)", r"\1…", line) for line in lines]
 
 

@@ -23,6 +23,7 @@ from hubspot_sync.console.terminal import (
     new_table,
     print_json,
     say,
+    say_when,
     warn,
 )
 from hubspot_sync.report import (
@@ -85,7 +86,7 @@ def _show_contacts(report: RunReport) -> None:
     if report.contacts:
         make_console().print(_contact_table(report))
     if report.state is not RunState.DISABLED:
-        say(_summary(report))
+        say_when(_summary(report))
 
 
 def _failures(report: RunReport) -> str:

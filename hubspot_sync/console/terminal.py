@@ -7,7 +7,7 @@ cron can send the one to a log and mail the other.
 import json
 import os
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich import box
 from rich.console import Console
@@ -42,6 +42,12 @@ def say(sentence: str) -> None:
     """Print a sentence to standard output; a line feed before it leaves a line free."""
     blank = "\n" if sentence.startswith("\n") else ""
     make_console().print(Text(blank + visible(sentence.strip("\n"))), soft_wrap=True)
+
+
+def say_when(sentence: str) -> None:
+    """Print a sentence that a log is searched for: with the time, where nobody looks on."""
+    is_seen = make_console().is_terminal
+    say(sentence if is_seen else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {sentence}")
 
 
 def warn(sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ class Program:
         """Run a command in this process."""
         env: Mapping[str, str] = self.environment | more
         result = CliRunner().invoke(app, list(arguments), env=env, catch_exceptions=False)
-        return Ended(result.exit_code, result.stdout, result.stderr)
+        return Ended(result.exit_code, untimed(result.stdout), result.stderr)
 
     def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
         """Start a command as a process of its own."""
@@ -58,7 +59,12 @@ class Program:
         """Run a command as a process of its own, to its end."""
         with self.start(*arguments, **more) as process:
             out, err = process.communicate(timeout=50)
-        return Ended(process.returncode, out, err)
+        return Ended(process.returncode, untimed(out), err)
+
+
+def untimed(out: str) -> str:
+    """Return an output without the time that a run's last sentence begins with in a log."""
+    return re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", out, flags=re.MULTILINE)
 
 
 def environment(database_url: str, hubspot_url: str) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """The program as a process: entry points, signals, places, quiet, and the token kept secret."""
 
 import json
+import re
 import signal
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ def test_module_and_quiet_tick(table: Contacts, program: Program, hubspot: Emula
     ended = program.run_process("sync-queue")
     assert (ended.code, ended.out, ended.err) == (0, "Nothing is due.\n", "")
     assert hubspot.request_count == 0
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_log_of_a_tick_says_when(table: Contacts, program: Program) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    with program.start("sync-queue") as process:
+        out, _ = process.communicate(timeout=50)
+    told = re.fullmatch(r"(\S+Z) Nothing is due\.\n", out)
+    assert told
+    assert before <= datetime.fromisoformat(told[1]) <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("shape", ["sqlite", "app"])

@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.store.database import create_table, make_engine
-from tests.acceptance.program import ROOT, environment
+from tests.acceptance.program import ROOT, environment, untimed
 from tests.tables import Contacts
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -189,5 +189,7 @@ def shown_by(block: str) -> str:
 
 def normal_lines(text: str) -> list[str]:
     """Return lines without what differs from run to run: numbers, ids, times, blanks."""
-    lines = (re.sub(r"\b[0-9a-f]*\d[0-9a-f.:-]*\w*", "#", line) for line in text.splitlines())
+    lines = (
+        re.sub(r"\b[0-9a-f]*\d[0-9a-f.:-]*\w*", "#", line) for line in untimed(text).splitlines()
+    )
     return [" ".join(line.split()) for line in lines if line.strip(" ─")]
