@@ -116,7 +116,9 @@ def database_url(request: pytest.FixtureRequest, shape: str, tmp_path: Path) -> 
     """A database with an empty contacts table of this shape, as DATABASE_URL names it."""
     if shape == "sqlite":
         url = f"sqlite:///{tmp_path / 'contacts.db'}"
-        create_table(make_engine(url, create=True))
+        embedded = make_engine(url, create=True)
+        create_table(embedded)
+        embedded.dispose()
         return url
     return str(request.getfixturevalue(f"{shape}_url"))
 

@@ -13,7 +13,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, chdir, contextmanager
+from contextlib import ExitStack, chdir, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -148,14 +148,13 @@ def _fix_sqlite(connection: Any, _: object) -> None:
     """Give a connection the fixed clock, and a version that is not this machine's."""
     if not isinstance(connection, sqlite3.Connection):
         return
-    true_clock = sqlite3.connect(":memory:", check_same_thread=False)
 
     def strftime(form: str, moment: str, *modifiers: str) -> Any:
         fixed = NOW.strftime("%Y-%m-%d %H:%M:%S") if moment == "now" else moment
         marks = ", ".join("?" * (2 + len(modifiers)))
-        return true_clock.execute(
-            f"SELECT strftime({marks})", (form, fixed, *modifiers)
-        ).fetchone()[0]
+        with closing(sqlite3.connect(":memory:")) as true_clock:
+            found = true_clock.execute(f"SELECT strftime({marks})", (form, fixed, *modifiers))
+            return found.fetchone()[0]
 
     connection.create_function("strftime", -1, strftime)
     connection.create_function("sqlite_version", 0, lambda: "3.45.1")

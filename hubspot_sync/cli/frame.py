@@ -4,6 +4,8 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -38,6 +40,10 @@ LogAs = Annotated[
 ]
 
 
+_scope: ContextVar[ExitStack] = ContextVar("scope")
+"""What the command that runs now has opened."""
+
+
 def reported(command: Callable[..., int | None]) -> Callable[..., None]:
     """Turn what a command returns or raises into what is printed and the exit code."""
 
@@ -51,7 +57,9 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
         )
         name = command.__name__.rstrip("_").replace("_", "-")
         try:
-            code = command(**arguments)
+            with ExitStack() as scope:
+                _scope.set(scope)
+                code = command(**arguments)
         except HubSpotSyncError as error:
             console.log_denied(error)
             console.show_error(name, error, as_json=bool(arguments.get("as_json")))
@@ -68,6 +76,11 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
     # Typer reads the options off the signature.
     run.__signature__ = inspect.signature(command, eval_str=True)  # type: ignore[attr-defined]
     return run
+
+
+def close_with_command(close: Callable[[], object]) -> None:
+    """Have something closed when the command that runs now has ended, however it ends."""
+    _scope.get().callback(close)
 
 
 def _own_fault(fault: Exception) -> HubSpotSyncError:

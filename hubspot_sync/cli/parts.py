@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hubspot_sync.cli.frame import close_with_command
 from hubspot_sync.settings import Settings, exposed, load_settings, read_environment
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ def read_settings(env_file: Path | None) -> Settings:
 
 
 def open_engine(settings: Settings) -> "Engine":
-    """Return the connections to the database; none is open yet."""
+    """Return the connections to the database; none is open yet, and all close with the command."""
     from hubspot_sync.store.database import make_engine
 
     # One connection a worker, one for the run's place, one to spare.
-    return make_engine(settings.database_url, pool_size=settings.workers + 2)
+    engine = make_engine(settings.database_url, pool_size=settings.workers + 2)
+    close_with_command(engine.dispose)
+    return engine
 
 
 def open_queue(settings: Settings, engine: "Engine") -> "ContactQueue":

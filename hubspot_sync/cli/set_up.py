@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hubspot_sync.cli.frame import AsJson, DryRun, EnvFile, LogAs, Verbose, app, reported
+from hubspot_sync.cli.frame import (
+    AsJson,
+    DryRun,
+    EnvFile,
+    LogAs,
+    Verbose,
+    app,
+    close_with_command,
+    reported,
+)
 from hubspot_sync.cli.parts import new_pulse, open_client, open_engine, read_settings
 from hubspot_sync.report import LogFormat
 from hubspot_sync.settings import Settings, read_environment
@@ -77,6 +86,7 @@ def init_db(
 
     settings = read_settings(env_file)
     engine = make_engine(settings.database_url, create=not dry_run)
+    close_with_command(engine.dispose)
     made: dict[str, str] = {}
     if dry_run:
         is_there = has_table(engine)

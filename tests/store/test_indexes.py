@@ -101,6 +101,20 @@ def test_claim_uses_the_indexes(
     assert "Sort" not in plan, plan
 
 
+@POSTGRES
+def test_claim_is_not_compiled_and_leaves_no_setting_behind(indexed: Contacts) -> None:
+    with indexed.engine.connect() as connection:
+        connection.execute(text("SET jit = on"))
+        connection.commit()
+        prefer_indexes(connection)
+        within = connection.execute(text("SHOW jit")).scalar_one()
+        connection.commit()
+        after = connection.execute(text("SHOW jit")).scalar_one()
+        connection.execute(text("RESET jit"))
+        connection.commit()
+    assert (within, after) == ("off", "on")
+
+
 @pytest.mark.parametrize("shape", ["sqlite", "app"])
 def test_claim_behind_many_that_wait_finds_the_due(indexed: Contacts, queue: ContactQueue) -> None:
     waiting = [indexed.add(f"w{number}@example.com", retry_count=1) for number in range(30)]
