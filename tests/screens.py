@@ -1,290 +1,241 @@
-"""Makes the pictures in docs/screens again: `python -m tests.screens`.
+"""The pictures in docs/screens: `python -m tests.screens` makes them anew.
 
-Each is a real command against the emulator and an SQLite database, in this process; only clocks,
-ids and the terminal are fixed, so that two makings are alike and a change of a screen shows in the
-diff.
+Each shows a real command, run on a database and an emulator of its own. Time, ids and terminal are
+given, so that two makings are alike to the byte, and a changed table shows as a difference.
 """
 
 import io
 import logging
-import random
+import os
 import re
+import shlex
 import sqlite3
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, chdir, closing, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID, uuid5
 
-import rich._export_format
 from rich.console import Console
-from rich.text import Text
+from rich.progress import Progress, TaskID
 from sqlalchemy import Engine, create_engine, event, insert
 from typer.testing import CliRunner
 
-from hubspot_sync.cli import app
+from hubspot_sync import report
+from hubspot_sync.cli import app, deliver, set_up
 from hubspot_sync.clock import Pulse
+from hubspot_sync.console import runs, terminal
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.rules.mapping import PropertyNames, custom_properties
-from hubspot_sync.settings import known_names
-from hubspot_sync.store.database import contacts
+from hubspot_sync.store import check_up, database
 
 FOLDER = Path(__file__).parent.parent / "docs" / "screens"
-NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
-WIDTH = 100
-SECONDS_A_REQUEST = 0.1
-
-Columns = dict[str, Any]
-
-_KEYS = UUID("6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b")
-# The picture loads nothing from elsewhere, so the fonts are the reader's own.
-_FORMAT = re.sub(
-    r" *@font-face \{\{.*?\}\}\n", "", rich._export_format.CONSOLE_SVG_FORMAT, flags=re.S
-)
+START = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
+ERIK = ("erik@lindqvist-tak.example", "Erik Lindqvist", "+46 8 555 017 20")
+PRIYA = ("priya@northwind-paper.example", "Priya Raman", "+44 20 5550 1925")
+MILL = ("info(at)old-mill-inn.example", "Old Mill Inn", "+1 802 555 0101")
+READERS = tuple((f"reader-{number}@example.org", None, None) for number in range(900))
+"""Email, name and phone of contacts; the mill's address cannot be one."""
 
 
-@dataclass
 class Stage:
-    """An account, a table, and a terminal that is recorded."""
+    """What a command finds: a terminal, a HubSpot, a database, and one time for all of them."""
 
-    hubspot: Emulator
-    engine: Engine
-    terminal: Console
-    environment: dict[str, str | None]
-
-    def add(self, number: int, email: str | None, name: str | None = None, **columns: Any) -> None:
-        """Put a contact into the table; marked, if nothing else is told."""
-        row = {
-            "id": uuid5(_KEYS, f"contact {number}"),
-            "domain_id": str(uuid5(_KEYS, f"domain {number}")),
-            "page_id": str(uuid5(_KEYS, f"page {number}")),
-            "email": email,
-            "name": name,
-            "hubspot_sync_status": "Selected",
-            "hubspot_processing_status": "Queued",
-            "updated_at": NOW - timedelta(minutes=9) + timedelta(seconds=number),
-        }
-        with self.engine.begin() as connection:
-            connection.execute(insert(contacts), [row | columns])
-
-    def run(self, *arguments: str, silent: bool = False) -> None:
-        """Run a command; silently, where it only prepares what the picture shows."""
-        if not silent:
-            self.terminal.print(Text(f"$ hubspot-sync {' '.join(arguments)}", style="bold"))
-        CliRunner().invoke(app, list(arguments), env=self.environment, catch_exceptions=False)
-        if silent:
-            self.terminal.export_text(clear=True)
-
-
-@contextmanager
-def stage() -> Iterator[Stage]:
-    """Set the stage for one picture, and leave this process as it was."""
-    terminal = Console(
-        file=io.StringIO(),
-        record=True,
-        width=WIDTH,
-        force_terminal=True,
-        color_system="truecolor",
-        highlight=False,
-        _environ={},
-    )
-    with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hubspot-sync-screens-"))
-        stack.enter_context(chdir(folder))
-        hubspot = stack.enter_context(Emulator(clock=NOW.timestamp, daily_limit=250_000))
-        stack.enter_context(_fixed(hubspot, terminal))
-        url = f"sqlite:///{folder}/contacts.db"
-        environment: dict[str, str | None] = dict.fromkeys(known_names())
-        environment |= {
-            "DATABASE_URL": url,
-            "HUBSPOT_API_KEY": hubspot.token,
-            "HUBSPOT_API_BASE_URL": hubspot.url,
-        }
-        engine = create_engine(url)
-        stack.callback(engine.dispose)
-        set_up = Stage(hubspot, engine, terminal, environment)
-        set_up.run("init-db", "--indexes", silent=True)
-        yield set_up
-
-
-@contextmanager
-def _fixed(hubspot: Emulator, terminal: Console) -> Iterator[None]:
-    """Fix every clock, the run's id and the terminal."""
-    pulse = Pulse(
-        sleep=lambda _: None,
-        jitter=lambda: 0.5,
-        monotonic=lambda: hubspot.request_count * SECONDS_A_REQUEST,
-        now=lambda: NOW,
-    )
-    ids = random.Random(20261124)  # noqa: S311 - it names runs
-
-    def run_id() -> UUID:
-        return UUID(int=ids.getrandbits(128), version=4)
-
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    event.listen(Engine, "connect", _fix_sqlite)
-    with (
-        patch("hubspot_sync.cli.parts.Pulse", lambda **_: pulse, create=True),
-        patch("hubspot_sync.cli.deliver.new_pulse", lambda: pulse),
-        patch("hubspot_sync.cli.set_up.new_pulse", lambda: pulse),
-        patch("hubspot_sync.store.check_up.datetime", SimpleNamespace(now=lambda _: NOW)),
-        patch("hubspot_sync.report.uuid", SimpleNamespace(uuid4=run_id)),
-        patch("hubspot_sync.console.terminal.Console", lambda **_: terminal),
-    ):
-        yield
-    event.remove(Engine, "connect", _fix_sqlite)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-def _fix_sqlite(connection: Any, _: object) -> None:
-    """Give a connection the fixed clock, and a version that is not this machine's."""
-    if not isinstance(connection, sqlite3.Connection):
-        return
-
-    def strftime(form: str, moment: str, *modifiers: str) -> Any:
-        fixed = NOW.strftime("%Y-%m-%d %H:%M:%S") if moment == "now" else moment
-        marks = ", ".join("?" * (2 + len(modifiers)))
-        with closing(sqlite3.connect(":memory:")) as true_clock:
-            found = true_clock.execute(f"SELECT strftime({marks})", (form, fixed, *modifiers))
-            return found.fetchone()[0]
-
-    connection.create_function("strftime", -1, strftime)
-    connection.create_function("sqlite_version", 0, lambda: "3.45.1")
-
-
-def add_properties(hubspot: Emulator) -> None:
-    """Make our custom properties in the account."""
-    for custom in custom_properties(PropertyNames()):
-        hubspot.add_property(
-            {
-                "name": custom.name,
-                "label": custom.label,
-                "type": custom.type,
-                "fieldType": custom.field_type,
-                "groupName": "contactinformation",
-            }
+    def __init__(self, at_end: ExitStack) -> None:
+        self.at_end = at_end
+        self.passed = timedelta()
+        self.hubspot = Emulator(clock=lambda: self.now().timestamp(), daily_limit=250_000)
+        # With an environment of its own: NO_COLOR and TERM are those of whoever makes the pictures.
+        self.screen = Console(
+            file=io.StringIO(),
+            width=100,
+            force_terminal=True,
+            highlight=False,
+            record=True,
+            get_time=self.seconds,
+            _environ={},
         )
+
+    def now(self) -> datetime:
+        return START + self.passed
+
+    def seconds(self) -> float:
+        # Nothing takes time but HubSpot, a fifth of a second for a request.
+        return self.passed.total_seconds() + 0.2 * self.hubspot.request_count
+
+    def wait(self, seconds: float) -> None:
+        self.passed += timedelta(seconds=seconds)
+
+    def pulse(self) -> Pulse:
+        return Pulse(sleep=self.wait, jitter=lambda: 0.5, monotonic=self.seconds, now=self.now)
+
+    def open_database(self, *arguments: Any, **options: Any) -> Engine:
+        self.engine = create_engine(*arguments, **options)
+        event.listen(self.engine, "connect", self._give_time)
+        self.at_end.callback(self.engine.dispose)
+        return self.engine
+
+    def _give_time(self, connection: sqlite3.Connection, _: object) -> None:
+        def strftime(*arguments: str | None) -> Any:
+            told = [str(self.now().replace(tzinfo=None)) if it == "now" else it for it in arguments]
+            with closing(sqlite3.connect(":memory:")) as real:
+                query = f"SELECT strftime({', '.join('?' * len(told))})"
+                return real.execute(query, told).fetchone()[0]
+
+        connection.create_function("strftime", -1, strftime)
+        # Which SQLite this machine has must not show.
+        connection.create_function("sqlite_version", 0, lambda: "3.46.1")
+
+    def mark(self, *people: tuple[str, str | None, str | None]) -> None:
+        """Put contacts into the table, marked as the app marks them, one a second."""
+        rows = [
+            {
+                "id": _key(email),
+                "domain_id": str(_key(f"domain of {email}")),
+                "page_id": str(_key(f"page of {email}")),
+                "email": email,
+                "name": name,
+                "phone_number": phone,
+                "hubspot_sync_status": "Selected",
+                "hubspot_processing_status": "Queued",
+                "updated_at": self.now() - timedelta(seconds=len(people) - number),
+            }
+            for number, (email, name, phone) in enumerate(people)
+        ]
+        with self.engine.begin() as connection:
+            connection.execute(insert(database.contacts), rows)
+
+    def run(self, *arguments: str, ends_with: int = 0) -> None:
+        """Run a command, which has the screen to itself."""
+        self.screen.export_text(clear=True)
+        self.command = shlex.join(("hubspot-sync", *arguments))
+        self.screen.print(f"$ {self.command}", style="bold", markup=False)
+        ended = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        # What went past the screen would be missing in the picture.
+        if (ended.exit_code, ended.output) != (ends_with, ""):
+            raise AssertionError(f"{self.command}: {ended.exit_code}, {ended.output!r}")
+
+    def picture(self, name: str) -> str:
+        """Return the screen as it stands; it loads nothing from elsewhere."""
+        self.screen.print()  # or the last line's tails would be cut off
+        svg = self.screen.export_svg(title=self.command, unique_id=name)
+        svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+        # In a font of another width the letters are stretched, so that ruled lines stay whole.
+        svg = svg.replace(" textLength=", ' lengthAdjust="spacingAndGlyphs" textLength=')
+        return "".join(f"{line.rstrip()}\n" for line in svg.splitlines())
+
+
+@contextmanager
+def set_stage() -> Iterator[Stage]:
+    """Let commands find a stage, and nothing of whoever makes the pictures."""
+    log = logging.getLogger()
+    with ExitStack() as stack:
+        stage = Stage(stack)
+        # A command replaces the log's handlers, and closes those that it finds.
+        stack.enter_context(patch.object(log, "handlers", []))
+        stack.callback(log.setLevel, log.level)
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(chdir(folder))
+        stack.enter_context(stage.hubspot)
+        settings = {
+            "DATABASE_URL": f"sqlite:///{folder}/contacts.db",
+            "HUBSPOT_API_KEY": stage.hubspot.token,
+            "HUBSPOT_API_BASE_URL": stage.hubspot.url,
+            "HUBSPOT_SYNC_WORKERS": "1",
+        }
+        stack.enter_context(patch.dict(os.environ, settings, clear=True))
+        given: tuple[tuple[object, str, object], ...] = (
+            (terminal, "Console", lambda **_: stage.screen),
+            (database, "create_engine", stage.open_database),
+            (deliver, "new_pulse", stage.pulse),
+            (set_up, "new_pulse", stage.pulse),
+            (check_up, "datetime", SimpleNamespace(now=lambda _: stage.now())),
+            (report, "uuid", SimpleNamespace(uuid4=lambda: _key("run"))),
+        )
+        for module, name, ours in given:
+            stack.enter_context(patch.object(module, name, ours))
+        stage.run("init-db")
+        yield stage
+
+
+def _key(name: str) -> UUID:
+    return uuid5(UUID(int=0), name)
 
 
 def sync_queue(stage: Stage) -> None:
-    """Five contacts: created, updated, failed, and two that share an address."""
-    add_properties(stage.hubspot)
-    stage.hubspot.add_contact({"email": "sales@northwind-paper.co.uk", "firstname": "P."})
-    stage.add(1, "hello@bluefin-diving.com", "Marta Kowalska")
-    stage.add(2, "sales@northwind-paper.co.uk", "Priya Raman")
-    stage.add(3, "contact@riverbend-bakery.com", "Sam Whitaker")
-    stage.add(4, "CONTACT@riverbend-bakery.com", "Samuel Whitaker")
-    stage.add(5, "info(at)old-mill-inn.com", "Old Mill Inn")
-    stage.run("sync-queue")
+    stage.run("create-properties")
+    stage.hubspot.add_contact({"email": PRIYA[0], "firstname": "P."})
+    stage.mark(ERIK, PRIYA, MILL, (ERIK[0].capitalize(), "E. Lindqvist", None), *READERS[:1])
+    stage.run("sync-queue", ends_with=1)
 
 
 def dry_run(stage: Stage) -> None:
-    """What would be sent, with HubSpot's values and ours."""
-    add_properties(stage.hubspot)
-    stage.hubspot.add_contact(
-        {
-            "email": "erik@lindqvist-tak.se",
-            "firstname": "Erik",
-            "lastname": "Lindqvist",
-            "phone": "+46 8 000 00",
-            "scrapersky_sync_date": "2026-11-23",
-        }
-    )
-    stage.add(1, "hello@bluefin-diving.com", "Marta Kowalska", phone_number="+48 22 555 01 10")
-    stage.add(2, "erik@lindqvist-tak.se", "Erik Lindqvist", phone_number="+46 8 555 017 20")
-    stage.add(3, "info(at)old-mill-inn.com", "Old Mill Inn")
+    stage.run("create-properties")
+    stage.hubspot.add_contact({"email": PRIYA[0], "firstname": "P.", "lastname": "Raman"})
+    stage.mark(ERIK, PRIYA, MILL)
     stage.run("sync-queue", "--dry-run")
 
 
-def create_properties(stage: Stage) -> None:
-    """Two are made; the third is there, and of another type."""
-    stage.hubspot.add_property({"name": "scrapersky_sync_date", "type": "string"})
-    stage.run("create-properties")
-
-
 def status(stage: Stage) -> None:
-    """A queue that has stood still for an hour, with failures of three kinds."""
-    done: Columns = {"hubspot_sync_status": "Complete", "hubspot_processing_status": "Complete"}
-    for number in range(100, 224):
-        age = timedelta(hours=1, minutes=number / 4)
-        stage.add(number, f"c{number}@example.com", **done, updated_at=NOW - age)
-    for number in range(300, 331):
-        new: Columns = {"hubspot_sync_status": "New", "hubspot_processing_status": None}
-        stage.add(number, f"c{number}@example.com", **new)
-    for number in range(400, 403):
-        stage.add(number, f"c{number}@example.com", updated_at=NOW - timedelta(minutes=58))
-    _add_failures(stage)
+    """Failures of three kinds, and an hour without a run of cron's."""
+    stage.run("create-properties")
+    stage.hubspot.block_email(PRIYA[0])
+    stage.hubspot.fault(path="/contacts", contains=ERIK[0], status=500, times=None)
+    stage.mark(*READERS[:41], MILL, ("office", None, None), PRIYA, ERIK)
+    stage.run("sync-queue", "--limit", "100", ends_with=1)
+    stage.mark(*READERS[41:48])
+    stage.wait(3700)
     stage.run("status")
 
 
-def _add_failures(stage: Stage) -> None:
-    failed: Columns = {
-        "hubspot_processing_status": "Error",
-        "last_failed_crm": "hubspot",
-        "updated_at": NOW - timedelta(hours=1),
-        "last_retry_at": NOW - timedelta(hours=1),
-    }
-    refused = "HubSpot refused the contact: Email address {} is invalid (INVALID_EMAIL)."
-    for number in range(500, 507):
-        email = f"c{number}@example.con"
-        error: Columns = {"hubspot_processing_error": refused.format(email), "retry_count": 3}
-        stage.add(number, email, hubspot_sync_status="Error", **error, **failed)
-    for number in range(600, 603):
-        retry: Columns = {"hubspot_sync_status": "Queued", "retry_count": 1}
-        words = "HubSpot answered HTTP 500, though it answers for others"
-        soon = NOW + timedelta(minutes=4 * (number - 599))
-        error = {"hubspot_processing_error": words, "next_retry_at": soon}
-        stage.add(number, f"c{number}@example.com", **retry, **error, **failed)
-
-
 def doctor(stage: Stage) -> None:
-    """Two things to mend: a property that is not there, and a setting that is none."""
-    add_properties(stage.hubspot)
-    stage.hubspot.archive_property("scrapersky_domain_id")
-    stage.environment["HUBSPOT_SYNC_WORKER"] = "2"
-    stage.add(1, "hello@bluefin-diving.com", "Marta Kowalska")
-    stage.run("doctor")
+    """A property that somebody archived, and a setting that is misspelt."""
+    stage.run("create-properties")
+    stage.mark(ERIK)
+    stage.run("sync-queue")
+    stage.hubspot.archive_property("scrapersky_sync_date")
+    os.environ["HUBSPOT_SYNC_MAX_RETRY"] = "5"
+    stage.run("doctor", ends_with=1)
 
 
-SCREENS: tuple[Callable[[Stage], None], ...] = (
-    sync_queue,
-    dry_run,
-    create_properties,
-    status,
-    doctor,
-)
+def create_properties(stage: Stage) -> None:
+    stage.run("create-properties")
 
 
-def name_of(screen: Callable[[Stage], None]) -> str:
-    """Return the name of a picture without its suffix."""
-    return screen.__name__.replace("_", "-")
+def drain(stage: Stage) -> None:
+    stage.run("create-properties")
+    stage.mark(MILL, *READERS)
+    on_a_terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
+    still = partial(_StillBar, disable=True)
+    with patch.object(runs, "sys", on_a_terminal), patch("rich.progress.Progress", still):
+        stage.run("sync-queue", "--drain", ends_with=1)
+    stage.screen.record = True
 
 
-def make(screen: Callable[[Stage], None]) -> str:
-    """Return one picture."""
-    with stage() as set_up:
-        screen(set_up)
-        return set_up.terminal.export_svg(
-            title="hubspot-sync", code_format=_FORMAT, unique_id=name_of(screen)
-        )
+class _StillBar(Progress):
+    """The program's own bar, drawn once, in the middle; what the run prints later comes after."""
+
+    def update(self, task_id: TaskID, **told: Any) -> None:
+        super().update(task_id, **told)
+        if self.tasks[0].completed == 560:
+            self.console.print(self.get_renderable())
+            self.console.record = False
 
 
-def main() -> None:
-    """Write all pictures."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+SCREENS = (sync_queue, dry_run, status, doctor, create_properties, drain)
+
+
+def make_all(folder: Path) -> None:
     for screen in SCREENS:
-        path = FOLDER / f"{name_of(screen)}.svg"
-        path.write_text(make(screen), encoding="utf-8")
-        sys.stdout.write(f"{path.relative_to(FOLDER.parent.parent)}\n")
+        name = screen.__name__.replace("_", "-")
+        with set_stage() as stage:
+            screen(stage)
+            (folder / f"{name}.svg").write_text(stage.picture(name), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    make_all(FOLDER)

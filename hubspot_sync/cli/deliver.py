@@ -17,6 +17,7 @@ from hubspot_sync.cli.frame import (
     LogAs,
     Verbose,
     app,
+    close_with_command,
     contact_key,
     reported,
 )
@@ -293,10 +294,8 @@ def _plan_contacts(
         return []
     pulse = new_pulse()
     client = open_client(settings, pulse)
-    try:
-        mapping = look_at_portal(client, settings.property_names, settings.portal_id)
-        notices = {row.contact.id: queue.death_notice(row) for row in rows}
-        faults = {key: notice for key, notice in notices.items() if notice}
-        return preview(client, mapping, [row.contact for row in rows], pulse.now().date(), faults)
-    finally:
-        client.transport.close()
+    close_with_command(client.transport.close)
+    mapping = look_at_portal(client, settings.property_names, settings.portal_id)
+    notices = {row.contact.id: queue.death_notice(row) for row in rows}
+    faults = {key: notice for key, notice in notices.items() if notice}
+    return preview(client, mapping, [row.contact for row in rows], pulse.now().date(), faults)

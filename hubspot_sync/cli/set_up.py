@@ -49,6 +49,7 @@ def create_properties(
     settings = read_settings(env_file)
     settings.require_api_key()
     client = open_client(settings, new_pulse())
+    close_with_command(client.transport.close)
     reports = portal.create_properties(
         client, settings.property_names, settings.portal_id, dry_run=dry_run
     )
@@ -163,7 +164,5 @@ def _check_up(settings: Settings) -> "list[Check]":
     pulse = new_pulse()
     pace = Pace(pulse)
     client = open_client(settings, pulse, pace)
-    try:
-        return checks + look_at_portal_health(settings, client, pace)
-    finally:
-        client.transport.close()
+    close_with_command(client.transport.close)
+    return checks + look_at_portal_health(settings, client, pace)
