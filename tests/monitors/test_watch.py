@@ -73,6 +73,19 @@ def test_nothing_of_a_contact_is_told(
 
 
 @on_sqlite
+@pytest.mark.parametrize("is_there", [True, False])
+def test_ping_url_is_in_no_output(
+    table: Contacts, watched: Program, monitor: Monitor, is_there: bool
+) -> None:
+    table.add()
+    url = monitor.url if is_there else "http://127.0.0.1:1/check"
+    monitor.status = 404
+    ended = watched.run_process("sync-queue", "--verbose", HUBSPOT_SYNC_HEARTBEAT_URL=url)
+    assert "heartbeat" in ended.err
+    assert "/check" not in ended.out + ended.err
+
+
+@on_sqlite
 def test_idle_run_is_a_success(
     table: Contacts, watched: Program, monitor: Monitor, tmp_path: Path
 ) -> None:
