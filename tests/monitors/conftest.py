@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -57,6 +58,11 @@ def monitor() -> Iterator[Monitor]:
             told.pings.append(Ping(kind, rid, body, dict(self.headers)))
             told.heard.set()
             told.may_answer.wait(20)
+            # Whoever was kept waiting for too long is gone.
+            with suppress(ConnectionError):
+                self.answer()
+
+        def answer(self) -> None:
             self.send_response(told.status)
             self.send_header("Content-Length", str(len(told.answer)))
             self.send_header("Location", "/elsewhere")
