@@ -87,6 +87,7 @@ def sync_queue(
       hubspot-sync sync-queue --drain --max-minutes 50 --report outcomes.jsonl
     """  # noqa: D301
     del verbose, log_format
+    from hubspot_sync import console
     from hubspot_sync.monitors.watch import RunEnd, watch_run
 
     if drain and limit is not None:
@@ -108,6 +109,7 @@ def sync_queue(
         return look_at_queue(engine, settings.lease)
 
     run = _Begun(settings, engine, plan, _Show(as_json=as_json, quiet=quiet, report=report))
+    console.name_run(run.run_id)
     with watch_run(settings, run.run_id, look) as watch:
         ended = _run_queue(run, watch)
         watch.end(RunEnd.of_report(ended))
@@ -154,8 +156,9 @@ def sync_one(
     def run_one(sync: "Sync") -> RunReport:
         return sync.run_one(key, force=force)
 
-    begun = _Begun(settings, engine, plan, _Show(as_json=as_json))
-    return _deliver(begun, run_one).exit_code
+    run = _Begun(settings, engine, plan, _Show(as_json=as_json))
+    console.name_run(run.run_id)
+    return _deliver(run, run_one).exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +241,6 @@ def _deliver(
 
     settings, show = run.settings, run.show
     pulse, queue = new_pulse(), open_queue(settings, run.engine)
-    console.name_run(run.run_id)
     # One pace for all workers of the run; a person who sends one contact may use the reserve.
     pace = Pace(pulse, reserve_percent=reserve_percent)
     listeners: list[Callable[[ContactReport], None]] = [watch.note] if watch else []
