@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 PREFIX = "hubspot_sync_"
 _LAST_SUCCESS = f"{PREFIX}last_success_timestamp_seconds"
 _LOCK_SECONDS = 5.0
+_LOCK_MODE = 0o666
+"""An empty file, which a run by root leaves behind for the runs of the program's own user."""
 
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]
@@ -52,7 +54,7 @@ def write_metrics(path: Path, end: "RunEnd", found: "Overview | None", *, now: f
             # Made here, it would be a folder that no collector reads.
             raise FileNotFoundError(errno.ENOENT, "its folder does not exist")
         # Two runs that end at once would each add to what neither had seen of the other.
-        with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS):
+        with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=_LOCK_MODE):
             before = _read(path)
             registry = CollectorRegistry()
             registry.register(_Families([*_of_runs(end, before, now), *_of_queue(found)]))

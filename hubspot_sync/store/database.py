@@ -1,9 +1,10 @@
 """How we connect, what the table is, and what a failure of the database means to an operator."""
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -254,11 +255,17 @@ def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine
     return engine
 
 
+class UnusableFile(sqlite3.OperationalError):
+    """An SQLite file that this user cannot open or make, and why."""
+
+
 def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
     # Without mode=rw, SQLite would leave an empty file behind wherever it finds none.
     mode = "rwc" if create else "rw"
 
     def connect() -> sqlite3.Connection:
+        if create and path:
+            _make_for_this_user_alone(Path(path))
         try:
             connection = sqlite3.connect(
                 f"file:{quote(path or '')}?mode={mode}",
@@ -270,13 +277,10 @@ def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
                 isolation_level=None,
             )
         except sqlite3.OperationalError as error:
-            if path and not Path(path).parent.is_dir():
-                words = f"the folder {Path(path).parent} does not exist"
-                raise sqlite3.OperationalError(words) from error
-            if path and Path(path).exists():
-                words = f"the file {path} cannot be opened; look at its permissions"
-                raise sqlite3.OperationalError(words) from error
-            raise
+            why = _why_unopened(Path(path or ""), create=create)
+            if why is None:
+                raise
+            raise UnusableFile(why) from error
         # SQLite holds what it is given; one text that is no UTF-8 must not bar all the others.
         connection.text_factory = lambda found: found.decode("utf-8", "replace")
         return connection
@@ -292,6 +296,32 @@ def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
         connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _make_for_this_user_alone(path: Path) -> None:
+    """Make the file that SQLite would make open to all, for it holds people's addresses.
+
+    What SQLite keeps beside it takes its mode. Why it cannot be made, opening it will tell.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _why_unopened(path: Path, *, create: bool) -> str | None:
+    """Return why SQLite cannot open a file; None where it is just not there."""
+    folder = path.parent.absolute()
+    try:
+        folder.stat()
+        path.stat()
+    except PermissionError:
+        return f"this user may not enter {folder}"
+    except OSError:
+        if not folder.is_dir():
+            return f"there is no folder {folder}"
+        return f"this user may not write in {folder}" if create else None
+    if path.is_dir():
+        return f"{path} is a folder"
+    return f"this user may not read and write {path}"
 
 
 @contextmanager
@@ -333,7 +363,7 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
     if re.search("too many (connections|clients)|connection slots|connection limit", words):
         return DatabaseUnavailable(
             f"The database has no connection left ({words}). Raise its limit, or lower "
-            "HUBSPOT_SYNC_WORKERS: a run needs two more than that. The contacts are safe."
+            "HUBSPOT_SYNC_WORKERS: a run needs two more than that; the contacts are safe."
         )
     if code == "57014":
         return DatabaseUnavailable(
@@ -345,16 +375,27 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
             f"The database has no room left ({words}). Free space on its disk; what was not "
             "settled is taken over when its lease ends."
         )
+    return _explain_file(cause, words) or DatabaseUnavailable(
+        f"The database cannot be used now: {words}. Check DATABASE_URL, the server, and the "
+        "network between; what was not settled is taken over when its lease ends."
+    )
+
+
+def _explain_file(cause: object, words: str) -> DatabaseUnavailable | None:
+    """Return the error that only a file can have; None where it has another."""
+    if isinstance(cause, UnusableFile):
+        return DatabaseUnavailable(
+            f"The file of DATABASE_URL cannot be used: {words}. Run as the user who owns it, or "
+            "name one by its whole path in a folder of this user's own, such as "
+            "sqlite:////var/lib/hubspot-sync/contacts.db."
+        )
     if "database is locked" in words:
         return DatabaseUnavailable(
             f"Another program has kept the database locked for {SQLITE_BUSY_SECONDS:g} seconds. "
             "Find out which one holds a transaction open; what was not settled is taken over when "
             "its lease ends."
         )
-    return DatabaseUnavailable(
-        f"The database cannot be used now: {words}. What was not settled is taken over when its "
-        "lease ends; check DATABASE_URL and the server."
-    )
+    return None
 
 
 def is_lock_timeout(error: SQLAlchemyError) -> bool:

@@ -5,9 +5,9 @@ place that gets lost on the way does not end the run.
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 _NAMESPACE = 0x48554253
 """Our half of PostgreSQL's two-part advisory lock keys ('HUBS')."""
+
+_LOCK_MODE = 0o666
+"""Empty files, which a run by root leaves behind for the runs of the program's own user."""
 
 
 @contextmanager
@@ -58,9 +61,9 @@ def _count_locked(database: str, places: int) -> int:
     taken = 0
     for place in range(places):
         path = _lock_file(database, place)
-        if Path(path).exists():
+        if os.path.exists(path):  # noqa: PTH110 - a folder closed to us has nothing to count
             try:
-                FileLock(path, timeout=0).acquire().lock.release()
+                FileLock(path, timeout=0, mode=_LOCK_MODE).acquire().lock.release()
             except Timeout:
                 taken += 1
             except OSError as error:
@@ -104,18 +107,24 @@ def _lock_one(connection: Connection, places: int) -> bool:
 def _file_place(database: str, places: int) -> Iterator[bool]:
     from filelock import FileLock, Timeout
 
-    if not Path(database).exists():
+    if not os.path.exists(database):  # noqa: PTH110 - nor where the folder is closed to us
         # The queue will say so; no lock is left where there is nothing to keep.
         yield True
         return
     for place in range(places):
-        lock = FileLock(_lock_file(database, place), timeout=0)
+        path = _lock_file(database, place)
+        lock = FileLock(path, timeout=0, mode=_LOCK_MODE)
         try:
             lock.acquire()
         except Timeout:
             continue
         except OSError as error:
-            log.warning("no place can be kept beside %s (%s); going on without", database, error)
+            log.warning(
+                "No place can be kept: %s cannot be locked (%s). Delete it, or let this user write "
+                "in its folder; the run goes on without.",
+                path,
+                error.strerror,
+            )
             yield True
             return
         try:

@@ -191,8 +191,9 @@ WRITTEN_TOO: tuple[tuple[str, str], ...] = (
     ("Its worker died; it is tried again.", "by itself"),
     (
         (
-            "The database cannot be used now: server closed the connection unexpectedly. What was "
-            "not settled is taken over when its lease ends; check DATABASE_URL and the server."
+            "The database cannot be used now: server closed the connection unexpectedly. Check "
+            "DATABASE_URL, the server, and the network between; what was not settled is taken over "
+            "when its lease ends."
         ),
         "by itself",
     ),

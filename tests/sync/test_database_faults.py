@@ -203,7 +203,7 @@ class Fault:
         return f"{self.shape}-{self.breaking.__name__}"
 
 
-CHECK = "check DATABASE_URL and the server"
+CHECK = "Check DATABASE_URL, the server, and the network between"
 WRITE = ("does not let this user write", "SELECT and UPDATE", "on the primary server")
 COLUMN = ("lacks a column", "next_retry_at", "or add the column")
 TABLE = ("no table 'contacts'", "init-db")
@@ -560,7 +560,7 @@ class DriverError(Exception):
             "57P03",
             "the database system is starting up",
             DatabaseUnavailable,
-            "cannot be used now: the database system is starting up. What was not settled",
+            "cannot be used now: the database system is starting up. Check DATABASE_URL",
         ),
         (
             "25006",
