@@ -7,8 +7,12 @@ restart.
 
 import errno
 import logging
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +23,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from hubspot_sync import __version__
-from hubspot_sync.report import RunState
+from hubspot_sync.clock import start_deaf
+from hubspot_sync.errors import HubSpotSyncError
+from hubspot_sync.report import ContactReport, RunState
 from hubspot_sync.rules.lifecycle import SyncStatus
 from hubspot_sync.rules.settlement import OutcomeName
 
@@ -30,22 +36,104 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFIX = "hubspot_sync_"
-_LAST_SUCCESS = f"{PREFIX}last_success_timestamp_seconds"
+_LAST_SUCCESS = "last_success_timestamp_seconds"
 _LOCK_SECONDS = 5.0
 _LOCK_MODE = 0o666
 """An empty file, which a run by root leaves behind for the runs of the program's own user."""
+
+LONGEST_REFRESH_SECONDS = 8.0
+"""How long the end of a run waits for a refresh that is under way."""
 
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]
 """What the file held: a value for each name and its labels."""
 
 
-def write_metrics(path: Path, end: "RunEnd", found: "Overview | None", *, now: float) -> None:
-    """Bring the file up to date after a run. What goes wrong is logged, and ends no run.
+class MetricsFile:
+    """The file, brought up to date while a run is at work and when it has ended.
 
     Args:
         path: its name ends in `.prom`.
-        end: how the run ended.
+        look_at_queue: reads the state of the queue.
+        every: a run that lasts longer refreshes the file so often, if contacts came to their end
+            in the meantime; where one hangs, the last success grows old, and the alarm rings.
+    """
+
+    def __init__(
+        self, path: Path, look_at_queue: "Callable[[], Overview]", *, every: timedelta
+    ) -> None:
+        self._path = path
+        self._look_at_queue = look_at_queue
+        self._every = every
+        self._outcomes: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        self._has_ended = threading.Event()
+        self._thread = threading.Thread(target=self._refresh, name="metrics", daemon=True)
+
+    def begin(self) -> None:
+        """Refresh the file from now on."""
+        start_deaf(self._thread)
+
+    def note(self, contact: ContactReport) -> None:
+        """Count a contact that came to its end."""
+        self._outcomes[str(contact.outcome)] += 1
+
+    def end(self, end: "RunEnd") -> None:
+        """Bring the file up to date after the run."""
+        self._has_ended.set()
+        if self._thread.is_alive():
+            self._thread.join(LONGEST_REFRESH_SECONDS)
+        news = News(dict(Counter(end.counts) - self._told), end.requests, end)
+        write_metrics(self._path, news, self._overview(), now=time.time())
+
+    def _refresh(self) -> None:
+        while not self._has_ended.wait(self._every.total_seconds()):
+            outcomes = self._outcomes.copy()
+            if outcomes != self._told:
+                news = News(dict(outcomes - self._told))
+                write_metrics(self._path, news, self._overview(), now=time.time())
+                self._told = outcomes
+
+    def _overview(self) -> "Overview | None":
+        try:
+            return self._look_at_queue()
+        except HubSpotSyncError:
+            # What is wrong with the database is the run's own message; its figures are left out.
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is to be told of a run that the file does not hold yet.
+
+    Attributes:
+        outcomes: contacts by outcome.
+        requests: HTTP requests sent to HubSpot.
+        end: how the run ended; None while it is at work.
+    """
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    end: "RunEnd | None" = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the run went through, or delivers right now."""
+        return self.end is None or self.end.went_through
+
+    @property
+    def of_a_run(self) -> "RunEnd | None":
+        """The end of a run that had something to do with HubSpot; a note proves nothing."""
+        is_note = self.end and self.end.state in (RunState.BUSY, RunState.DISABLED)
+        return None if is_note else self.end
+
+
+def write_metrics(path: Path, news: News, found: "Overview | None", *, now: float) -> None:
+    """Bring the file up to date. What goes wrong is logged, and ends no run.
+
+    Args:
+        path: its name ends in `.prom`.
+        news: of the run.
         found: the state of the queue; None where the database could not be read.
         now: seconds since 1970.
     """
@@ -57,7 +145,7 @@ def write_metrics(path: Path, end: "RunEnd", found: "Overview | None", *, now: f
         with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=_LOCK_MODE):
             before = _read(path)
             registry = CollectorRegistry()
-            registry.register(_Families([*_of_runs(end, before, now), *_of_queue(found)]))
+            registry.register(_Families([*_of_runs(news, before, now), *_of_queue(found)]))
             write_to_textfile(str(path), registry)
             # Others are to read it, whatever this user's umask; there is nothing secret in it.
             path.chmod(0o644)
@@ -97,32 +185,37 @@ def _read(path: Path) -> Samples:
     return held
 
 
-def _of_runs(end: "RunEnd", before: Samples, now: float) -> Iterator[Metric]:
+def _of_runs(news: News, before: Samples, now: float) -> Iterator[Metric]:
     none = dict.fromkeys((*map(str, RunState), "refused"), 0)
-    runs = none | {end.state: 1}
+    runs = none | ({news.end.state: 1} if news.end else {})
     yield _counted("runs", "Runs by how they ended.", "state", runs, before)
-    outcomes = dict.fromkeys(map(str, OutcomeName), 0) | end.counts
+    outcomes = dict.fromkeys(map(str, OutcomeName), 0) | news.outcomes
     yield _counted("outcomes", "Contacts by what became of them.", "outcome", outcomes, before)
-    name = "requests"
     yield CounterMetricFamily(
-        PREFIX + name,
+        f"{PREFIX}requests",
         "HTTP requests sent to HubSpot.",
-        value=before.get((f"{PREFIX}{name}_total", ()), 0) + end.requests,
+        value=before.get((f"{PREFIX}requests_total", ()), 0) + news.requests,
     )
-    yield _gauge("last_run_timestamp_seconds", "When the last run ended.", now)
-    success = now if end.went_through else before.get((_LAST_SUCCESS, ()))
-    if success:
-        words = "When a run last went through, contacts of their own fault apart."
-        yield _gauge("last_success_timestamp_seconds", words, success)
-    yield _gauge("last_run_exit_code", "The exit code of the last run.", end.exit_code)
-    yield _gauge("last_run_seconds", "How long the last run lasted.", end.seconds)
-    if end.quota:
-        words = "Requests that HubSpot's daily limit leaves, as the last run heard."
-        yield _gauge("quota_remaining_requests", words, end.quota.remaining)
-        yield _gauge("quota_requests", "HubSpot's daily limit of requests.", end.quota.most)
+    words = "When a run last went through, or delivered, contacts of their own fault apart."
+    yield from _gauge(_LAST_SUCCESS, words, now if news.is_good else None, before)
+    yield from _of_last_run(news.of_a_run, before, now)
     info = GaugeMetricFamily(f"{PREFIX}info", "The program that wrote this.", labels=["version"])
     info.add_metric([__version__], 1)
     yield info
+
+
+def _of_last_run(end: "RunEnd | None", before: Samples, now: float) -> Iterator[Metric]:
+    values = (now, end.exit_code, end.seconds) if end else (None, None, None)
+    yield from _gauge("last_run_timestamp_seconds", "When the last run ended.", values[0], before)
+    yield from _gauge("last_run_exit_code", "The exit code of the last run.", values[1], before)
+    yield from _gauge("last_run_seconds", "How long the last run lasted.", values[2], before)
+    quota = end.quota if end else None
+    # What was left at an earlier run says nothing about the day of this one.
+    kept = {} if end else before
+    words = "Requests that HubSpot's daily limit leaves, as the last run heard."
+    left, most = (quota.remaining, quota.most) if quota else (None, None)
+    yield from _gauge("quota_remaining_requests", words, left, kept)
+    yield from _gauge("quota_requests", "HubSpot's daily limit of requests.", most, kept)
 
 
 def _of_queue(found: "Overview | None") -> Iterator[Metric]:
@@ -137,12 +230,12 @@ def _of_queue(found: "Overview | None") -> Iterator[Metric]:
     for names in sorted(states):
         depth.add_metric(names, states[names])
     yield depth
-    yield _gauge("due_contacts", "Contacts that a run would claim now.", found.due)
+    yield from _gauge("due_contacts", "Contacts that a run would claim now.", found.due)
     since = found.oldest_due_since
     age = max(0.0, (found.now - since).total_seconds()) if since else 0.0
-    yield _gauge("oldest_due_seconds", "How long the oldest of them has been due.", age)
-    yield _gauge("held_contacts", "Contacts that live runs hold.", found.held)
-    yield _gauge("left_behind_contacts", "Contacts that dead runs left.", found.left_behind)
+    yield from _gauge("oldest_due_seconds", "How long the oldest of them has been due.", age)
+    yield from _gauge("held_contacts", "Contacts that live runs hold.", found.held)
+    yield from _gauge("left_behind_contacts", "Contacts that dead runs left.", found.left_behind)
     failed = GaugeMetricFamily(
         f"{PREFIX}failed_contacts", "Contacts whose state is Error, by reason.", labels=["reason"]
     )
@@ -151,8 +244,14 @@ def _of_queue(found: "Overview | None") -> Iterator[Metric]:
     yield failed
 
 
-def _gauge(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(PREFIX + name, words, value=value)
+def _gauge(
+    name: str, words: str, value: float | None, before: Samples | None = None
+) -> Iterator[Metric]:
+    """Yield a value, else the one that the file held; nothing where there is neither."""
+    if value is None and before:
+        value = before.get((PREFIX + name, ()))
+    if value is not None:
+        yield GaugeMetricFamily(PREFIX + name, words, value=value)
 
 
 def _counted(

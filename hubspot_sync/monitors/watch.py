@@ -1,17 +1,15 @@
 """One run of `sync-queue`, as monitors hear of it. No monitor's trouble is ever the run's."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import ContactReport, RunReport, RunState
 from hubspot_sync.settings import Settings
 
 if TYPE_CHECKING:
-    from hubspot_sync.monitors.heartbeat import Heartbeat
     from hubspot_sync.rules.pace import Quota
     from hubspot_sync.store.overview import Overview
 
@@ -62,6 +60,19 @@ class RunEnd:
         return self.state in (RunState.DONE, RunState.PARTIAL)
 
 
+class Monitor(Protocol):
+    """Whoever is told of a run."""
+
+    def begin(self) -> None:
+        """Tell that the run has its place and begins to deliver."""
+
+    def note(self, contact: ContactReport) -> None:
+        """Count a contact that has come to its end: the run is alive."""
+
+    def end(self, end: RunEnd) -> None:
+        """Tell how the run ended."""
+
+
 class Watch:
     """Tells the monitors that are set of one run.
 
@@ -74,41 +85,32 @@ class Watch:
     def __init__(
         self, settings: Settings, run_id: str, look_at_queue: "Callable[[], Overview]"
     ) -> None:
-        self._look_at_queue = look_at_queue
-        self._metrics_file = settings.metrics_file
-        self._heartbeat: Heartbeat | None = None
-        if settings.heartbeat_url:
-            from hubspot_sync.monitors import heartbeat
+        self._monitors: list[Monitor] = []
+        every = settings.interval
+        if settings.metrics_file:
+            from hubspot_sync.monitors.metrics import MetricsFile
 
-            self._heartbeat = heartbeat.Heartbeat(
-                settings.heartbeat_url, run_id, every=settings.interval
-            )
+            self._monitors.append(MetricsFile(settings.metrics_file, look_at_queue, every=every))
+        if settings.heartbeat_url:
+            from hubspot_sync.monitors.heartbeat import Heartbeat
+
+            # Last, for its end may have to wait for the network.
+            self._monitors.append(Heartbeat(settings.heartbeat_url, run_id, every=every))
 
     def begin(self) -> None:
         """Tell that the run has its place and begins to deliver."""
-        if self._heartbeat:
-            self._heartbeat.begin()
+        for monitor in self._monitors:
+            monitor.begin()
 
     def note(self, contact: ContactReport) -> None:
         """Count a contact that has come to its end: the run is alive."""
-        if self._heartbeat:
-            self._heartbeat.note(contact)
+        for monitor in self._monitors:
+            monitor.note(contact)
 
     def end(self, end: RunEnd) -> None:
         """Tell how the run ended."""
-        if self._metrics_file:
-            from hubspot_sync.monitors.metrics import write_metrics
-
-            write_metrics(self._metrics_file, end, self._overview(), now=time.time())
-        if self._heartbeat:
-            self._heartbeat.end(end)
-
-    def _overview(self) -> "Overview | None":
-        try:
-            return self._look_at_queue()
-        except HubSpotSyncError:
-            # What is wrong with the database is the run's own message; its figures are left out.
-            return None
+        for monitor in self._monitors:
+            monitor.end(end)
 
 
 @contextmanager

@@ -6,8 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import pytest
+
+from hubspot_sync.report import ContactReport
+from hubspot_sync.rules.settlement import OutcomeName
+
+CREATED = ContactReport(UUID(int=1), "ada@example.com", OutcomeName.CREATED, 1, 4)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,10 @@ import pytest
 from hubspot_sync.monitors import heartbeat as module
 from hubspot_sync.monitors.heartbeat import Heartbeat, body_of, kind_of
 from hubspot_sync.monitors.watch import RunEnd
-from hubspot_sync.report import ContactReport
-from hubspot_sync.rules.settlement import OutcomeName
-from tests.monitors.conftest import Monitor
+from tests.monitors.conftest import CREATED, Monitor
 
 LONG = timedelta(minutes=5)
 DONE = RunEnd("done", 0, {"created": 2}, requests=3, seconds=0.25, due_remaining=0)
-CREATED = ContactReport(UUID(int=1), "ada@example.com", OutcomeName.CREATED, 1, 4)
 
 
 @pytest.mark.parametrize(

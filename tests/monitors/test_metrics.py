@@ -1,7 +1,10 @@
 """The file of metrics: what it holds, that it is whole, that its troubles end no run."""
 
+import os
 import re
 import stat
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,14 +15,21 @@ from filelock import FileLock
 from prometheus_client.parser import text_string_to_metric_families
 
 from hubspot_sync.monitors import metrics as module
-from hubspot_sync.monitors.metrics import write_metrics
+from hubspot_sync.monitors.metrics import MetricsFile, News, write_metrics
 from hubspot_sync.monitors.watch import RunEnd
 from hubspot_sync.rules.advice import Reason
 from hubspot_sync.rules.pace import Quota
 from hubspot_sync.store.overview import Failures, Overview
+from tests.monitors.conftest import CREATED
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
-DONE = RunEnd("done", 0, {"created": 2, "updated": 1}, requests=4, seconds=0.5)
+
+
+def news_of(end: RunEnd) -> News:
+    return News(end.counts, end.requests, end)
+
+
+DONE = news_of(RunEnd("done", 0, {"created": 2, "updated": 1}, requests=4, seconds=0.5))
 FOUND = Overview(
     now=NOW,
     states={("New", None): 310, (None, None): 5, ("Selected", "Queued"): 3, ("Error", "Error"): 7},
@@ -52,7 +62,7 @@ def held(path: Path) -> Mapping[str, float]:
 
 def test_file_holds_queue_run_quota_and_last_success(path: Path) -> None:
     end = RunEnd("partial", 1, {"created": 2, "failed": 1}, 4, 0.5, quota=Quota(250_000, 249_996))
-    write_metrics(path, end, FOUND, now=1000.5)
+    write_metrics(path, news_of(end), FOUND, now=1000.5)
     told = held(path)
     assert (
         told.items()
@@ -86,7 +96,8 @@ def test_file_holds_queue_run_quota_and_last_success(path: Path) -> None:
 def test_counters_go_on_and_a_stop_keeps_the_last_success(path: Path) -> None:
     write_metrics(path, DONE, FOUND, now=1000)
     write_metrics(path, DONE, FOUND, now=1300)
-    write_metrics(path, RunEnd("stopped", 3, {"stopped": 1}, requests=2), None, now=1600)
+    stopped = RunEnd("stopped", 3, {"stopped": 1}, requests=2)
+    write_metrics(path, news_of(stopped), None, now=1600)
     told = held(path)
     assert told["outcomes_total created"] == 4
     assert told["outcomes_total stopped"] == 1
@@ -100,9 +111,84 @@ def test_counters_go_on_and_a_stop_keeps_the_last_success(path: Path) -> None:
 
 @pytest.mark.parametrize("state", ["busy", "disabled", "refused", "stopped"])
 def test_no_success_is_told_where_there_was_none(path: Path, state: str) -> None:
-    write_metrics(path, RunEnd(state, 0), FOUND, now=1000)
+    write_metrics(path, news_of(RunEnd(state, 0)), FOUND, now=1000)
     assert "last_success_timestamp_seconds" not in held(path)
     assert held(path)[f"runs_total {state}"] == 1
+
+
+@pytest.mark.parametrize("state", ["busy", "disabled"])
+def test_note_of_a_run_that_did_nothing_leaves_the_last_one(path: Path, state: str) -> None:
+    """Else one tick beside a run that hangs would end the alarm about the runs that stopped."""
+    write_metrics(path, news_of(RunEnd("stopped", 3, seconds=2.5)), FOUND, now=1000)
+    before = held(path)
+    write_metrics(path, news_of(RunEnd(state, 0)), FOUND, now=1300)
+    changed = {name for name, value in held(path).items() if before[name] != value}
+    assert changed == {f"runs_total {state}"}
+
+
+class Work:
+    """A run at work whose looks at the queue can be waited for."""
+
+    def __init__(self, path: Path) -> None:
+        self.looked = threading.Semaphore(0)
+        self.file = MetricsFile(path, self.look, every=timedelta(milliseconds=5))
+
+    def look(self) -> Overview:
+        self.looked.release()
+        return FOUND
+
+
+def test_run_at_work_refreshes_the_file_and_counts_each_contact_once(path: Path) -> None:
+    write_metrics(path, news_of(RunEnd("stopped", 3, seconds=2.5)), FOUND, now=1000)
+    work = Work(path)
+    work.file.begin()
+    work.file.note(CREATED)
+    work.file.note(CREATED)
+    assert work.looked.acquire(timeout=10)
+    work.file.note(CREATED)
+    assert work.looked.acquire(timeout=10)
+    # The second look comes after the first was written.
+    told = held(path)
+    assert told["outcomes_total created"] >= 1
+    assert told["last_success_timestamp_seconds"] == pytest.approx(time.time(), abs=60)
+    assert (told["last_run_exit_code"], told["last_run_timestamp_seconds"]) == (3, 1000)
+    assert told["runs_total done"] == 0
+    work.file.end(RunEnd("done", 0, {"created": 3}, requests=4))
+    told = held(path)
+    assert told["outcomes_total created"] == 3
+    assert (told["requests_total"], told["runs_total done"]) == (4, 1)
+
+
+def test_run_that_hangs_refreshes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Work(path)
+    waited = threading.Semaphore(0)
+    has_ended = work.file._has_ended
+
+    def wait(seconds: float) -> bool:
+        waited.release()
+        return threading.Event.wait(has_ended, seconds)
+
+    monkeypatch.setattr(has_ended, "wait", wait)
+    work.file.begin()
+    for _ in range(5):
+        assert waited.acquire(timeout=10)
+    assert not path.exists()
+    work.file.end(RunEnd("done", 0))
+    assert held(path)["runs_total done"] == 1
+
+
+def test_run_that_never_began_is_told_at_its_end_alone(path: Path) -> None:
+    MetricsFile(path, lambda: FOUND, every=timedelta(milliseconds=1)).end(RunEnd("busy", 0))
+    assert held(path)["runs_total busy"] == 1
+
+
+def test_lock_is_no_hindrance_to_another_user(path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_metrics(path, DONE, FOUND, now=1)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(Path(f"{path}.lock").stat().st_mode) == 0o666
 
 
 def test_nothing_due_has_no_age(path: Path) -> None:
@@ -167,7 +253,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 def test_the_readme_lists_every_metric_and_alarms_use_no_other(path: Path) -> None:
     end = RunEnd("done", 0, {"created": 1}, quota=Quota(10, 9))
-    write_metrics(path, end, FOUND, now=1)
+    write_metrics(path, news_of(end), FOUND, now=1)
     names = set(re.findall(r"^(hubspot_sync_\w+)", path.read_text(), re.MULTILINE))
     rows = README.partition("\n### Metrics\n")[2].partition("\nWhat could not be read")[0]
     rules = README.partition("<!-- alert rules -->")[2].partition("\n```\n")[0]
