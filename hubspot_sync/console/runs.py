@@ -68,9 +68,9 @@ def show_run(report: RunReport, *, as_json: bool, quiet: bool = False) -> None:
     else:
         _show_contacts(_without_delivered(report) if quiet else report)
     if report.state is RunState.DISABLED:
-        warn(f"{report.reason}")
+        warn(f"{report.reason}", is_logged=not as_json)
     elif report.state is RunState.STOPPED:
-        warn(f"The run stopped: {report.reason}")
+        warn(f"The run stopped: {report.reason}", is_logged=not as_json)
     elif report.failures:
         warn(_failures(report))
 

@@ -50,9 +50,27 @@ def say_when(sentence: str) -> None:
     say(sentence if is_seen else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {sentence}")
 
 
-def warn(sentence: str) -> None:
-    """Print a sentence that wants attention to standard error."""
+def warn(sentence: str, *, is_logged: bool = False) -> None:
+    """Print a sentence that wants attention to standard error.
+
+    Args:
+        sentence: what happened, and what to do.
+        is_logged: print it to standard output too, where that is a log: cron mails standard error
+            and forgets it, and who reads the log later must find there why a run did not go on.
+    """
+    if is_logged and _is_log():
+        say_when(sentence)
     make_console(stderr=True).print(Text(visible(sentence), style="yellow"), soft_wrap=True)
+
+
+def _is_log() -> bool:
+    """Tell whether standard output is kept somewhere, and apart from standard error."""
+    if sys.stdout.isatty():
+        return False
+    try:
+        return not os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError):
+        return True
 
 
 def cell(text: str | None, most: int) -> Text:
@@ -68,8 +86,14 @@ def print_json(document: object) -> None:
 
 
 def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
-    """Say what went wrong and what to do, on standard error; with `as_json` on both."""
+    """Say what went wrong and what to do, on standard error; with `as_json` on both.
+
+    Why a run of the queue did not begin goes to its log too.
+    """
+    is_logged = command == "sync-queue" and not as_json and _is_log()
     for line in str(error).splitlines():
+        if is_logged:
+            say_when(line)
         make_console(stderr=True).print(Text(visible(line), style="red"), soft_wrap=True)
     if as_json:
         print_json(
