@@ -4,10 +4,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from hubspot_sync.errors import HubSpotSyncError, SettingsError
 from hubspot_sync.report import Check, CheckState
-from hubspot_sync.settings import Settings, is_exposed, load_settings, misspelt
+from hubspot_sync.settings import (
+    Settings,
+    are_there,
+    has_env_file,
+    is_exposed,
+    load_settings,
+    misspelt,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -47,18 +55,24 @@ def look_at_settings(
     if settings.api_key.endswith(_PLACEHOLDER) and settings.base_url.startswith("https"):
         words, mend = "HUBSPOT_API_KEY is the example's", "Set it to a token of your portal."
         checks.append(Check("settings", CheckState.MEND, words, mend))
-    checks += _look_at_metrics_file(settings.metrics_file)
+    if not are_there(variables):
+        words = "there are none: no .env in this folder, and no variable"
+        checks.append(Check("settings", CheckState.MEND, words, "Name their file with --env-file."))
     if not checks:
-        checks.append(Check("settings", CheckState.OK, "all can be used"))
-    return settings, checks
+        source = env_file or (".env" if has_env_file() else "the environment alone")
+        checks.append(Check("settings", CheckState.OK, f"all can be used, from {source}"))
+    return settings, [*checks, _look_at_monitors(settings)]
 
 
-def _look_at_metrics_file(path: Path | None) -> list[Check]:
-    folder = path.parent if path else None
-    if folder is None or os.access(folder, os.W_OK | os.X_OK):
-        return []
-    words = f"the folder of HUBSPOT_SYNC_METRICS_FILE, {folder}, cannot be written"
-    return [Check("settings", CheckState.MEND, words, "Let this user write to it, or make it.")]
+def _look_at_monitors(settings: Settings) -> Check:
+    path, url = settings.metrics_file, settings.heartbeat_url
+    if path and not os.access(path.parent, os.W_OK | os.X_OK):
+        words = f"the folder of HUBSPOT_SYNC_METRICS_FILE, {path.parent}, cannot be written"
+        return Check("monitors", CheckState.MEND, words, "Let this user write to it, or make it.")
+    # Of the ping URL only the host may be shown; whether it is the right one a run's ping tells.
+    told = [f"a heartbeat to {urlsplit(url).hostname} at each run"] if url else []
+    told += [f"metrics in {path}"] if path else []
+    return Check("monitors", CheckState.OK, "; ".join(told) or "none; nobody hears if cron stops")
 
 
 def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:

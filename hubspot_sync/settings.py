@@ -19,6 +19,7 @@ from hubspot_sync.rules.retry import RetryPolicy
 
 DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
 DEFAULT_BASE_URL = "https://api.hubapi.com"
+_ENV_FILE = Path(".env")
 
 LEASE_TIMEOUTS = 12
 """The requests that one contact's delivery can need at its worst, all of them timing out."""
@@ -28,6 +29,7 @@ LEASE_SLACK = timedelta(minutes=2)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(:\d*)?")
 _HEARTBEAT_URL = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w./~%+-]*)?", re.ASCII)
+_PING_KINDS = ("/start", "/fail", "/log")
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
 _TRUE = ("true", "1", "yes", "on")
@@ -103,32 +105,59 @@ def read_environment(environment: Mapping[str, str], env_file: Path | None) -> d
         env_file: None reads `.env` in the current folder, if there is one.
 
     Raises:
-        WrongUsage: the file that was named cannot be read.
+        WrongUsage: the file cannot be read, or one that was named is not there.
     """
+    if env_file is None and not has_env_file():
+        return dict(environment)
+    return _read_file(env_file or _ENV_FILE) | dict(environment)
+
+
+def has_env_file() -> bool:
+    """Tell whether there is a `.env` in the current folder.
+
+    Raises:
+        WrongUsage: the folder is closed to this user.
+    """
+    try:
+        return stat.S_ISREG(_ENV_FILE.stat().st_mode)
+    except PermissionError as error:
+        raise WrongUsage(
+            f"The current folder cannot be entered ({error.strerror}), so no .env is looked for: "
+            "name the settings file with --env-file, or change to another folder."
+        ) from error
+    except OSError:
+        return False
+
+
+def _read_file(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values
 
-    path = env_file or Path(".env")
     try:
         # The folder on the way to it may be closed to this user.
-        is_there = path.is_file()
-        from_file = dotenv_values(path, interpolate=False) if is_there else {}
+        is_file = stat.S_ISREG(path.stat().st_mode)
+        values = dotenv_values(path, interpolate=False) if is_file else {}
+    except FileNotFoundError:
+        is_file = False
     except OSError as error:
         raise WrongUsage(
             f"The settings file {path} cannot be read ({error.strerror}): let the program's user "
-            "read it."
+            "read it, or run as that user."
         ) from error
     except UnicodeDecodeError:
         raise WrongUsage(f"The settings file {path} is no text in UTF-8: write it anew.") from None
-    if env_file is not None and not is_there:
-        raise WrongUsage(f"--env-file {env_file}: there is no such file.")
-    return {name: value for name, value in from_file.items() if value is not None} | dict(
-        environment
-    )
+    if not is_file:
+        raise WrongUsage(f"--env-file {path}: there is no such file.")
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def are_there(variables: Mapping[str, str]) -> bool:
+    """Tell whether any setting is set, be it to nothing."""
+    return not known_names().isdisjoint(variables)
 
 
 def exposed(env_file: Path | None) -> Path | None:
     """Return the settings file where every user of the machine may read it."""
-    path = env_file or Path(".env")
+    path = env_file or _ENV_FILE
     return path if is_exposed(path) else None
 
 
@@ -336,14 +365,21 @@ class _Reader:
 
     def heartbeat_url(self, name: str) -> str | None:
         raw = self._raw(name)
-        if raw and not _HEARTBEAT_URL.fullmatch(raw):
-            # Its value is not shown: whoever has it can ping in our name.
+        is_url = _HEARTBEAT_URL.fullmatch(raw) is not None
+        # Its value is not shown: whoever has it can ping in our name.
+        if raw and not is_url:
             self.faults.append(
                 f"{name} is not a ping URL; it must be an http:// or https:// address without "
                 "blanks, password, ? or #, such as https://hc-ping.com/ and the check's id."
             )
-            return None
-        return raw.rstrip("/") or None
+        url = raw.rstrip("/")
+        if is_url and url.endswith(_PING_KINDS):
+            # With it every ping, the end's too, would be of that kind, and no monitor would ring.
+            self.faults.append(
+                f"{name} ends in {url[url.rindex('/') :]}; it must be the ping URL alone, for the "
+                "runs add that themselves."
+            )
+        return url or None
 
     def metrics_file(self, name: str) -> Path | None:
         def check(raw: str) -> str | None:

@@ -8,7 +8,14 @@ import pytest
 from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.rules.mapping import PropertyNames
 from hubspot_sync.rules.retry import RetryPolicy
-from hubspot_sync.settings import Settings, known_names, load_settings, misspelt, read_environment
+from hubspot_sync.settings import (
+    Settings,
+    are_there,
+    known_names,
+    load_settings,
+    misspelt,
+    read_environment,
+)
 
 TOKEN = "pat-na1-xxxxxxxx"
 PASSWORD = "not-for-show"
@@ -635,6 +642,15 @@ def test_heartbeat_url_that_cannot_be_one_is_not_shown(wrong: str) -> None:
     assert "word@" not in fault
 
 
+@pytest.mark.parametrize("kind", ["/start", "/fail", "/log", "/start/"])
+def test_heartbeat_url_is_taken_without_what_the_runs_add(kind: str) -> None:
+    fault = _fault(HUBSPOT_SYNC_HEARTBEAT_URL=f"https://hc-ping.com/5d38{kind}")
+    assert fault == (
+        f"HUBSPOT_SYNC_HEARTBEAT_URL ends in {kind.rstrip('/')}; it must be the ping URL alone, "
+        "for the runs add that themselves."
+    )
+
+
 def test_heartbeat_url_is_not_in_the_settings_repr() -> None:
     told = repr(load_settings({"HUBSPOT_SYNC_HEARTBEAT_URL": "https://hc-ping.com/secret"}))
     assert "secret" not in told
@@ -772,14 +788,31 @@ def test_env_file_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
         read_environment({}, None)
 
 
-def test_env_file_behind_a_closed_folder_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+def _closed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path) -> bool:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "is_file", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
+
+
+def test_env_file_behind_a_closed_folder_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    _closed(monkeypatch)
     told = r"closed/x\.env cannot be read \(Permission denied\): let the program's user read it"
     with pytest.raises(WrongUsage, match=told):
         read_environment({}, Path("/closed/x.env"))
+
+
+def test_current_folder_that_is_closed_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    _closed(monkeypatch)
+    told = "The current folder cannot be entered .*: name the settings file with --env-file"
+    with pytest.raises(WrongUsage, match=told):
+        read_environment({}, None)
+
+
+def test_settings_that_are_nowhere_are_told_apart_from_empty_ones() -> None:
+    assert not are_there({"PATH": "/bin", "HUBSPOT_SYNC_RETIRES": "1"})
+    assert are_there({"HUBSPOT_API_KEY": ""})
+    assert are_there({"DATABASE_URL": "sqlite:///contacts.db"})
 
 
 def test_empty_token_file_is_told_by_its_setting(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ def sync_queue(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Append every outcome to this file, one JSON document a line."),
+        typer.Option(
+            readable=False, help="Append every outcome to this file, one JSON document a line."
+        ),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing unless something went wrong.")

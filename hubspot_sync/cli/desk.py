@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -65,7 +66,7 @@ def status(
     told = alarms_of(
         found, runs=runs, is_enabled=bool(settings.api_key), interval=settings.interval
     )
-    console.show_status(found, runs, told, as_json=as_json)
+    console.show_status(found, runs, told, as_json=as_json, env_file=env_file)
     return 0
 
 
@@ -129,13 +130,19 @@ def enqueue(
     _require_all(ids, preview)
     if preview.total > MOST_WITHOUT_ASKING and not marking.has_synced():
         console.warn_of_first_large_run(preview.total)
+    show = partial(
+        console.show_enqueued,
+        as_json=as_json,
+        batch_size=settings.batch_size,
+        interval=settings.interval,
+    )
     if dry_run or not preview.total:
-        console.show_enqueued(0, preview, preview.held, as_json=as_json, is_dry_run=dry_run)
+        show(0, preview, preview.held, is_dry_run=dry_run)
         return int(bool(preview.held))
     if preview.total > MOST_WITHOUT_ASKING and not yes:
         confirm(f"Mark {preview.total:,} contacts for HubSpot?")
     count, held = marking.enqueue(wanted, limit=limit)
-    console.show_enqueued(count, preview, held, as_json=as_json)
+    show(count, preview, held)
     return int(bool(held))
 
 
@@ -153,7 +160,9 @@ def reset(
     ] = False,
     backup: Annotated[
         Path | None,
-        typer.Option(help="Where the copy goes; hubspot-reset-<time>.jsonl without it."),
+        typer.Option(
+            readable=False, help="Where the copy goes; hubspot-reset-<time>.jsonl without it."
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRun = False,

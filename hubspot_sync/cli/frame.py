@@ -25,7 +25,10 @@ app = typer.Typer(
 
 EnvFile = Annotated[
     Path | None,
-    typer.Option("--env-file", help="Settings file; without it, .env in the current folder."),
+    # What cannot be read is told in our words, not in the library's.
+    typer.Option(
+        "--env-file", readable=False, help="Settings file; without it, .env in the current folder."
+    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on standard output instead of tables.")

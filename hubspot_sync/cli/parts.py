@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubspot_sync.cli.frame import close_with_command
-from hubspot_sync.settings import Settings, exposed, load_settings, read_environment
+from hubspot_sync.settings import (
+    Settings,
+    are_there,
+    exposed,
+    load_settings,
+    read_environment,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -19,12 +25,22 @@ if TYPE_CHECKING:
 
 
 def read_settings(env_file: Path | None) -> Settings:
-    """Return the settings of the environment and the file, and warn where all can read the file.
+    """Return the settings of the environment and the file.
+
+    It warns where there are none at all, and where every user can read the file.
 
     Raises:
         SettingsError: some are wrong.
     """
-    settings = load_settings(read_environment(os.environ, env_file))
+    variables = read_environment(os.environ, env_file)
+    if not are_there(variables):
+        from hubspot_sync import console
+
+        console.warn(
+            "No settings were found: there is no .env in this folder, and no variable is set. The "
+            "defaults hold; name the settings file with --env-file."
+        )
+    settings = load_settings(variables)
     open_to_all = exposed(env_file)
     if open_to_all:
         from hubspot_sync import console

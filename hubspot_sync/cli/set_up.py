@@ -132,7 +132,7 @@ def doctor(
     else:
         words = "not before the settings are right"
         checks += [Check(about, CheckState.UNKNOWN, words) for about in ("database", "HubSpot")]
-    console.show_checks(checks, as_json=as_json)
+    console.show_checks(checks, as_json=as_json, env_file=env_file)
     return exit_code(checks)
 
 

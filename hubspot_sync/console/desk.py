@@ -1,7 +1,9 @@
 """The state of the queue, at a glance."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -37,11 +39,20 @@ _CHECK_STYLES = {
     CheckState.UNKNOWN: "dim",
 }
 
+_COMMAND = re.compile(r"hubspot-sync [a-z]|sync-(queue|one)|init-db|create-properties")
+
 MOST_REASONS = 12
 """Reasons that the table of failures shows; `--json` has all."""
 
 
-def show_status(report: "Overview", runs: int, alarms: Sequence[str], *, as_json: bool) -> None:
+def show_status(
+    report: "Overview",
+    runs: int,
+    alarms: Sequence[str],
+    *,
+    as_json: bool,
+    env_file: Path | None = None,
+) -> None:
     """Show how the queue stands, with how many runs are active and what wants attention."""
     if as_json:
         print_json(_as_json(report) | {"runs": runs, "warnings": list(alarms)})
@@ -57,9 +68,10 @@ def show_status(report: "Overview", runs: int, alarms: Sequence[str], *, as_json
         lines.print()
     for alarm in alarms:
         lines.print(Text(alarm, style="yellow"))
+    _remind_of(env_file, [*alarms, *(group.reason.advice for group in report.failures)])
 
 
-def show_checks(checks: Sequence[Check], *, as_json: bool) -> None:
+def show_checks(checks: Sequence[Check], *, as_json: bool, env_file: Path | None = None) -> None:
     """Show what `doctor` found, a line a check, and below it the mend."""
     if as_json:
         print_json(
@@ -94,6 +106,13 @@ def show_checks(checks: Sequence[Check], *, as_json: bool) -> None:
         if open_points
         else "Everything that could be checked is in place."
     )
+    _remind_of(env_file, [check.mend or check.words for check in checks])
+
+
+def _remind_of(env_file: Path | None, advice: Sequence[str]) -> None:
+    """Say that the commands of an advice want the same settings file as this one."""
+    if env_file and any(_COMMAND.search(words) for words in advice):
+        say(f"Give the commands named above the same --env-file {env_file}.")
 
 
 def _lines(report: "Overview", runs: int) -> list[tuple[str, str]]:

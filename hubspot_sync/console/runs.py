@@ -15,6 +15,7 @@ from rich.text import Text
 from hubspot_sync.console.terminal import (
     MOST_OF_EMAIL,
     MOST_ROWS,
+    at_crons_pace,
     cell,
     clock,
     contacts,
@@ -157,11 +158,7 @@ def _summary(report: RunReport) -> str:
 def show_wait(due: int | None, batch_size: int, interval: timedelta) -> None:
     """Say how long the rest of the queue will take at cron's pace, where that is long."""
     if due and due > batch_size:
-        minutes = -(-due // batch_size) * (interval // timedelta(minutes=1))
-        say(
-            f"At {batch_size} contacts every {interval // timedelta(minutes=1)} minutes the rest "
-            f"takes about {minutes} minutes; sync-queue --drain takes it now."
-        )
+        say(at_crons_pace("the rest takes", due, batch_size, interval))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from hubspot_sync.console.terminal import (
     MOST_OF_ID,
     MOST_OF_STATUS,
     MOST_ROWS,
+    at_crons_pace,
     cell,
     contacts,
     make_console,
@@ -105,13 +107,13 @@ def show_reset_end(
                 "reset": count,
                 "would_reset": would_reset,
                 "left": [str(row.contact.id) for row in held],
-                "copy": str(copy) if copy else None,
+                "copy": str(copy.absolute()) if copy else None,
             }
         )
     elif copy is None:
         say("Nothing was reset.")
     else:
-        say(f"{contacts(count)} brought back to never synced. The copy: {copy}")
+        say(f"{contacts(count)} brought back to never synced. The copy: {copy.absolute()}")
 
 
 def show_enqueued(
@@ -119,6 +121,8 @@ def show_enqueued(
     preview: "Preview",
     held: Sequence[Row],
     *,
+    batch_size: int,
+    interval: timedelta,
     as_json: bool,
     is_dry_run: bool = False,
 ) -> None:
@@ -138,9 +142,15 @@ def show_enqueued(
     elif is_dry_run:
         say(f"{contacts(preview.total)} would be marked. A dry run: nothing was written.")
     elif count:
-        say(f"{contacts(count)} marked. The next run of sync-queue delivers them.")
+        say(f"{contacts(count)} marked. {_what_comes(count, batch_size, interval)}")
     else:
         say(f"Nothing was marked: {_why_not(preview)}.")
+
+
+def _what_comes(count: int, batch_size: int, interval: timedelta) -> str:
+    if count > batch_size:
+        return at_crons_pace("all of them take", count, batch_size, interval)
+    return f"The next run of sync-queue delivers {'it' if count == 1 else 'them'}."
 
 
 def _why_not(preview: "Preview") -> str:
@@ -150,6 +160,10 @@ def _why_not(preview: "Preview") -> str:
         if preview.skipped
         else "",
         f"{len(preview.held):,} held by a live run" if preview.held else "",
+        f"no decision is Error, but of {contacts(preview.retrying)} that failed the next try is "
+        "to come (to have it now, name them by id or --email)"
+        if preview.retrying
+        else "",
     ]
     return ", ".join(filter(None, reasons)) or "no contact fits"
 

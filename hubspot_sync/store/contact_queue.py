@@ -194,7 +194,9 @@ class ContactQueue:
             return Held("its decision is Skipped; use --force to send it all the same")
         if is_held(row, now, self._lease):
             ends = row.updated_at + self._lease
-            return Held(f"a live run holds it until {ends:%H:%M:%S} UTC at the latest")
+            return Held(
+                f"a run holds it, or died holding it, until {ends:%H:%M:%S} UTC at the latest"
+            )
         return None
 
     def _free(self, connection: Connection, rows: Sequence[Row]) -> None:

@@ -32,6 +32,10 @@ MOST_HELD = 1_000
 """Contacts of live runs that are told."""
 
 _c = contacts.c
+_IS_RETRIED = and_(
+    _c.hubspot_sync_status == SyncStatus.QUEUED,
+    _c.hubspot_processing_status == ProcessingStatus.ERROR,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Preview:
         found: the keys of those that were named and are there.
         queued: contacts among those meant that wait for their turn already.
         skipped: contacts among them that are never to be sent.
+        retrying: contacts that failed, but whose decision is Queued, for their retry is to come.
     """
 
     total: int
@@ -78,6 +83,7 @@ class Preview:
     found: set[UUID] = field(default_factory=set)
     queued: int = 0
     skipped: int = 0
+    retrying: int = 0
 
 
 class Marking:
@@ -184,6 +190,7 @@ class Marking:
                 found=found,
                 queued=count(and_(chosen, READY)),
                 skipped=count(and_(chosen, _c.hubspot_sync_status == SyncStatus.SKIPPED)),
+                retrying=count(_IS_RETRIED) if wanted.status is SyncStatus.ERROR else 0,
             )
 
     def _chunks(

@@ -354,6 +354,26 @@ def test_env_file_is_read_and_the_environment_wins(tmp_path: Path, hubspot: Emul
     assert "none" in missing.err
 
 
+def test_env_file_that_may_not_be_read_is_told_in_our_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings.env"
+    path.touch(mode=0o000)
+    # Root may read it; what the command line asks before us is what the system says of others.
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("dotenv.dotenv_values", refuse)
+    ended = Program().run("status", "--env-file", str(path))
+    assert ended.code == 2
+    assert ended.err == (
+        f"The settings file {path} cannot be read (Permission denied): let the program's user read "
+        "it, or run as that user.\n"
+    )
+
+
 @pytest.mark.parametrize("shape", ["sqlite"])
 def test_dry_run_begins_with_the_look_at_the_portal(
     table: Contacts, program: Program, hubspot: Emulator

@@ -530,15 +530,58 @@ def test_doctor_looks_whether_the_metrics_file_can_be_written(
     table: Contacts, program: Program, tmp_path: Path
 ) -> None:
     there, missing = tmp_path / "x.prom", tmp_path / "none" / "x.prom"
-    (good,) = checks_of(program.run("doctor", "--json", HUBSPOT_SYNC_METRICS_FILE=str(there)))[
-        "settings"
-    ]
-    assert good["state"] == "ok"
-    (bad,) = checks_of(program.run("doctor", "--json", HUBSPOT_SYNC_METRICS_FILE=str(missing)))[
-        "settings"
-    ]
-    assert bad["state"] == "mend"
-    assert f"{missing.parent}, cannot be written" in bad["words"]
+    good = program.run("doctor", "--json", HUBSPOT_SYNC_METRICS_FILE=str(there))
+    (check,) = checks_of(good)["monitors"]
+    assert (check["state"], check["words"]) == ("ok", f"metrics in {there}")
+    bad = program.run("doctor", "--json", HUBSPOT_SYNC_METRICS_FILE=str(missing))
+    (check,) = checks_of(bad)["monitors"]
+    assert check["state"] == "mend"
+    assert f"{missing.parent}, cannot be written" in check["words"]
+
+
+@embedded
+def test_doctor_shows_of_the_heartbeat_its_host_alone(table: Contacts, program: Program) -> None:
+    url = "https://hc-ping.example/5d38ecde-0000-4000-8000-000000000000"
+    ended = program.run("doctor", "--json", HUBSPOT_SYNC_HEARTBEAT_URL=url)
+    (check,) = checks_of(ended)["monitors"]
+    assert check["words"] == "a heartbeat to hc-ping.example at each run"
+    assert "5d38ecde" not in ended.out
+    (none,) = checks_of(program.run("doctor", "--json"))["monitors"]
+    assert (none["state"], none["words"]) == ("ok", "none; nobody hears if cron stops")
+
+
+@embedded
+def test_settings_file_is_named_again_beside_commands(
+    table: Contacts, program: Program, tmp_path: Path
+) -> None:
+    """A command that is copied without it would look at another database, or at none."""
+    path = tmp_path / "settings.env"
+    path.write_text("HUBSPOT_SYNC_WORKERS=2\n")
+    path.chmod(0o600)
+    table.add("odd@x.org", age=timedelta(hours=1))
+    table.add("ada@x.org", **DELIVERED)
+    reminder = f"Give the commands named above the same --env-file {path}."
+    for command in ("status", "doctor"):
+        assert reminder in program.run(command, "--env-file", str(path)).out
+        assert "--env-file" not in program.run(command).out
+    table.clear()
+    assert "--env-file" not in program.run("status", "--env-file", str(path)).out
+
+
+@embedded
+def test_settings_that_are_nowhere_are_said_to_be(
+    table: Contacts, program: Program, tmp_path: Path
+) -> None:
+    nothing = Program().run("status")
+    assert nothing.err.startswith("No settings were found: there is no .env in this folder")
+    (check,) = checks_of(Program().run("doctor", "--json"))["settings"]
+    assert (check["state"], check["mend"]) == ("mend", "Name their file with --env-file.")
+    (check,) = checks_of(program.run("doctor", "--json"))["settings"]
+    assert check["words"] == "all can be used, from the environment alone"
+    (tmp_path / ".env").touch(mode=0o600)
+    (check,) = checks_of(program.run("doctor", "--json"))["settings"]
+    assert check["words"] == "all can be used, from .env"
+    assert program.run("status").err == ""
 
 
 @embedded
@@ -603,7 +646,7 @@ def test_enqueue_marks_and_says_how_many(
     key, other = table.add("a@x.org", **FAILED), table.add("b@x.org", **FAILED)
     ended = program.run("enqueue", str(key))
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == "1 contact marked. The next run of sync-queue delivers them.\n"
+    assert ended.out == "1 contact marked. The next run of sync-queue delivers it.\n"
     assert table.state(key) == ("Selected", "Queued")
     assert table.state(other) == ("Error", "Error")
     assert hubspot.request_count == 0
@@ -759,6 +802,34 @@ def test_enqueue_leaves_the_skipped_unless_they_are_named(
 def test_enqueue_says_that_it_was_skipped(table: Contacts, program: Program) -> None:
     table.add("a@x.org", **SKIPPED)
     assert "1 skipped" in program.run("enqueue", "--email", "a@x.org").out
+
+
+@embedded
+def test_enqueue_says_how_long_more_than_a_batch_takes(table: Contacts, program: Program) -> None:
+    for number in range(25):
+        table.add(f"c{number}@x.org", **NEVER)
+    assert program.run("enqueue", "--status", "New", "--limit", "10").out == (
+        "10 contacts marked. The next run of sync-queue delivers them.\n"
+    )
+    assert program.run("enqueue", "--status", "New", HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE="4").out == (
+        "15 contacts marked. At 4 contacts every 5 minutes all of them take about 20 minutes; "
+        "sync-queue --drain takes it now.\n"
+    )
+
+
+@embedded
+def test_enqueue_of_errors_says_that_some_wait_for_their_next_try(
+    table: Contacts, program: Program
+) -> None:
+    """`status` counts them as failed, too."""
+    key = table.add("a@x.org", hubspot_sync_status="Queued", hubspot_processing_status="Error")
+    table.move(key, "next_retry_at", -5 * MINUTE)
+    assert program.run("enqueue", "--status", "Error").out == (
+        "Nothing was marked: no decision is Error, but of 1 contact that failed the next try is "
+        "to come (to have it now, name them by id or --email).\n"
+    )
+    assert program.run("enqueue", "--email", "a@x.org").out.startswith("1 contact marked.")
+    assert table.state(key) == ("Selected", "Queued")
 
 
 @embedded
