@@ -70,6 +70,10 @@ CREATE TABLE contacts (
 """As other deployments have it: plain strings, nullable columns, an error of 500 at most."""
 
 
+_MOST_BYTES = 8_000_000
+"""A larger table is emptied by TRUNCATE, which costs more than to delete a few rows."""
+
+
 class Contacts:
     """The table as the app, another CRM or an operator with SQL would change it.
 
@@ -156,7 +160,15 @@ class Contacts:
 
     def clear(self) -> None:
         """Delete every contact."""
-        self._execute("DELETE FROM contacts", {})
+        self._execute("TRUNCATE contacts" if self._is_bloated() else "DELETE FROM contacts", {})
+
+    def _is_bloated(self) -> bool:
+        """Tell whether dead rows, which the tests' server never sweeps up, make the table slow."""
+        if self.shape == "sqlite":
+            return False
+        with self.engine.begin() as connection:
+            size = text("SELECT pg_total_relation_size('contacts')")
+            return int(connection.execute(size).scalar_one()) > _MOST_BYTES
 
     def _execute(self, statement: str, values: Mapping[str, object]) -> None:
         with self.engine.begin() as connection:

@@ -217,7 +217,7 @@ def test_sync_one_killed(
     assert table.state(key) == PROCESSING
     assert has_values(hubspot, table.row(key)) is point.written
     refused = program.run("sync-one", str(key))
-    assert (refused.code, "live run" in refused.err) == (1, True)
+    assert (refused.code, "or died holding it" in refused.err) == (1, True)
     mend(table, program, hubspot)
 
 

@@ -481,7 +481,7 @@ def test_sync_one_refuses_what_a_live_run_holds(
 ) -> None:
     key = table.add()
     queue.claim(1)
-    with pytest.raises(Refused, match="live run"):
+    with pytest.raises(Refused, match="a run holds it"):
         runs.one(key)
 
 
