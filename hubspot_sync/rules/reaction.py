@@ -31,7 +31,9 @@ UNAVAILABLE = Signature("UNAVAILABLE")
 
 LONGEST_WORDS = 500
 LONGEST_NAME = 100
-"""Characters that are told of HubSpot's words, and of a name or code among them."""
+LONGEST_MESSAGE = 300
+"""Characters that are told of HubSpot's words, of a name or code among them, and of what it says of
+one property: behind that its code stands, which must not be cut off."""
 
 _LOCKED_SECONDS = 2.0
 _SECONDLY_SECONDS = 1.0
@@ -163,6 +165,10 @@ def _rejection(
     if missing:
         return property_missing(missing)
     never_sent = [each for each in problems if _is_never_sent(each, custom_properties)]
+    is_for_ever = any(
+        _BLOCKED_FOR_EVER.search(told)
+        for told in ([problem.message for problem in problems] or [words])
+    )
     if problems:
         first = (never_sent or problems)[0]
         name = one_line(first.property_name or "", LONGEST_NAME)
@@ -179,7 +185,7 @@ def _rejection(
     return ContactRejected(
         f"HubSpot refused the contact: {words}",
         signature=signature,
-        for_ever=bool(_BLOCKED_FOR_EVER.search(words)),
+        for_ever=is_for_ever,
         by_account=bool(never_sent),
         correlation_id=one_line(_text(body.get("correlationId")), LONGEST_NAME) or None,
     )
@@ -301,8 +307,9 @@ def _is_never_sent(problem: Problem, custom_properties: Collection[str]) -> bool
 
 
 def _in_words(problem: Problem) -> str:
-    name = f"{problem.property_name}: " if problem.property_name else ""
-    return f"{name}{problem.message} ({problem.code})"
+    name = f"{one_line(problem.property_name, LONGEST_NAME)}: " if problem.property_name else ""
+    message = one_line(problem.message, LONGEST_MESSAGE)
+    return f"{name}{message} ({one_line(problem.code, LONGEST_NAME)})"
 
 
 def _problems_in_message(message: str) -> Iterator[Problem]:

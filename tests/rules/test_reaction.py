@@ -22,6 +22,7 @@ from hubspot_sync.errors import (
     Unavailable,
 )
 from hubspot_sync.rules.reaction import (
+    LONGEST_MESSAGE,
     Answer,
     Problem,
     problems_of,
@@ -29,6 +30,8 @@ from hubspot_sync.rules.reaction import (
     read_answer,
     refusal_of_item,
 )
+from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
+from hubspot_sync.rules.words import shortened
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 OURS = frozenset({"scrapersky_domain_id", "scrapersky_page_id", "scrapersky_sync_date"})
@@ -206,7 +209,8 @@ def _rejected(shape: str, name: str, error: str, message: str) -> ContactRejecte
 def test_validation_names_property_and_reason(
     shape: str, name: str, error: str, message: str
 ) -> None:
-    assert f"{name}: {message} ({error})" in str(_rejected(shape, name, error, message))
+    told = f"{name}: {shortened(message, LONGEST_MESSAGE)} ({error})"
+    assert told in str(_rejected(shape, name, error, message))
 
 
 @each_shape
@@ -227,6 +231,14 @@ def test_validation_is_not_for_ever(shape: str, name: str, error: str, message: 
 def test_validation_has_hubspots_correlation_id(shape: str) -> None:
     rejected = _rejected(shape, "email", "INVALID_EMAIL", "Email address x is invalid")
     assert rejected.correlation_id == CORRELATION_ID
+
+
+@each_shape
+def test_code_stands_behind_the_longest_words(shape: str) -> None:
+    """An error in the table is cut at 500 characters; the code is what a search finds."""
+    told = str(_rejected(shape, "lead_source", "INVALID_OPTION", "x" * 2_000))
+    assert told.startswith("HubSpot refused the contact: lead_source: xxx")
+    assert told[:MAX_ERROR_LENGTH].endswith("xxx… (INVALID_OPTION)")
 
 
 def test_validation_names_every_property_that_is_refused() -> None:
