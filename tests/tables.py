@@ -1,6 +1,6 @@
 """The contacts table in each shape in which it is met, and rows to put into it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -98,21 +98,37 @@ class Contacts:
         **columns: Any,
     ) -> UUID:
         """Insert a contact that was last updated `age` ago; Selected and Queued if not told."""
-        key = uuid4()
-        row: dict[str, object] = {
-            "id": key,
-            "domain_id": uuid4(),
-            "page_id": uuid4(),
-            "email": email,
-            "hubspot_sync_status": "Selected",
-            "hubspot_processing_status": "Queued",
-        } | columns
-        if self.shape == "app" and row["hubspot_sync_status"] is None:
-            del row["hubspot_sync_status"]
-        names = ", ".join((*row, "updated_at"))
-        values = ", ".join((*(f":{name}" for name in row), self._ago(age)))
-        self._execute(f"INSERT INTO contacts ({names}) VALUES ({values})", row)
-        return key
+        return self.add_all([email], age=age, **columns)[0]
+
+    def add_all(
+        self,
+        emails: Sequence[str | None],
+        *,
+        age: timedelta = timedelta(minutes=1),
+        **columns: Any,
+    ) -> list[UUID]:
+        """Insert contacts that are alike but for their email, in one transaction."""
+        rows = [
+            {
+                "id": uuid4(),
+                "domain_id": uuid4(),
+                "page_id": uuid4(),
+                "email": email,
+                "hubspot_sync_status": "Selected",
+                "hubspot_processing_status": "Queued",
+            }
+            | columns
+            for email in emails
+        ]
+        given = list(rows[0])
+        if self.shape == "app" and rows[0]["hubspot_sync_status"] is None:
+            given.remove("hubspot_sync_status")
+        names = ", ".join((*given, "updated_at"))
+        values = ", ".join((*(f":{name}" for name in given), self._ago(age)))
+        insert = text(f"INSERT INTO contacts ({names}) VALUES ({values})")
+        with self.engine.begin() as connection:
+            connection.execute(insert, [self._keys(row) for row in rows])
+        return [row["id"] for row in rows]
 
     def change(self, key: UUID, **columns: Any) -> None:
         """Update a contact as the app would."""

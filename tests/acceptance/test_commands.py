@@ -408,7 +408,7 @@ def test_reset_all_leaves_the_skipped(table: Contacts, program: Program) -> None
 
 @pytest.mark.parametrize("shape", ["sqlite"])
 def test_sync_queue_drains_and_reports_every_outcome(table: Contacts, program: Program) -> None:
-    keys = {str(table.add(f"c{number}@example.com")) for number in range(230)}
+    keys = set(map(str, table.add_all([f"c{number}@example.com" for number in range(230)])))
     ended = program.run(
         "sync-queue", "--drain", "--workers", "3", "--report", "out.jsonl", "--json"
     )

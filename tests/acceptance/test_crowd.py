@@ -439,8 +439,7 @@ def take_places_away(table: Contacts) -> None:
 def test_run_whose_place_is_lost_goes_on_to_its_end(
     table: Contacts, program: Program, hubspot: Emulator
 ) -> None:
-    for number in range(120):
-        table.add(f"c{number}@example.com")
+    table.add_all([f"c{number}@example.com" for number in range(120)])
     with held_run(program, hubspot, "--drain", "--workers", "1") as run:
         take_places_away(table)
         ended = run.finish()

@@ -491,8 +491,7 @@ def test_connections_cut_while_hubspot_answers_are_made_anew(
 def test_connections_cut_by_an_idle_time_out_between_batches_are_made_anew(
     place: Place, runs: Runs, hubspot: Emulator
 ) -> None:
-    for number in range(250):
-        place.table.add(f"c{number}@example.com")
+    place.table.add_all([f"c{number}@example.com" for number in range(250)])
     cut: list[int] = []
 
     def cut_once_a_batch(_: object) -> None:

@@ -45,8 +45,7 @@ def drain(queue: ContactQueue, hubspot: Emulator) -> Drain:
 
 
 def fill(table: Contacts, count: int) -> None:
-    for number in range(count):
-        table.add(f"c{number}@example.com")
+    table.add_all([f"c{number}@example.com" for number in range(count)])
 
 
 def states(table: Contacts) -> set[tuple[str, str]]:

@@ -453,9 +453,7 @@ def test_contact_that_we_cannot_handle_does_not_bar_the_others(
 def test_report_lists_a_hundred_then_only_the_undelivered(
     table: Contacts, runs: Runs, hubspot: Emulator
 ) -> None:
-    for number in range(101):
-        table.add(f"c{number}@example.com")
-    table.add("bad")
+    table.add_all([*(f"c{number}@example.com" for number in range(101)), "bad"])
     report = runs.queue(1000)
     assert report.claimed == 102
     assert [contact.email for contact in report.contacts] == ["bad"]
