@@ -22,6 +22,8 @@ MOST_UNDELIVERED_LISTED = 1_000
 """And of those so many, so that memory and output stay small; `--report` has them all."""
 
 DELIVERED = (OutcomeName.CREATED, OutcomeName.UPDATED)
+GIVEN_BACK = (OutcomeName.RELEASED, OutcomeName.STOPPED)
+"""What a run that cannot go on makes of its contacts."""
 
 
 class LogFormat(StrEnum):

@@ -67,6 +67,7 @@ class MetricsFile:
         self._every = every
         self._outcomes: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
+        self._has_warned = False
         self._has_ended = threading.Event()
         self._thread = threading.Thread(target=self._refresh, name="metrics", daemon=True)
 
@@ -83,16 +84,33 @@ class MetricsFile:
         self._has_ended.set()
         if self._thread.is_alive():
             self._thread.join(LONGEST_REFRESH_SECONDS)
-        news = News(dict(Counter(end.counts) - self._told), end.requests, end)
-        write_metrics(self._path, news, self._overview(), now=time.time())
+        self._write(News(dict(Counter(end.counts) - self._told), end.requests, end))
 
     def _refresh(self) -> None:
         while not self._has_ended.wait(self._every.total_seconds()):
             outcomes = self._outcomes.copy()
-            if outcomes != self._told:
-                news = News(dict(outcomes - self._told))
-                write_metrics(self._path, news, self._overview(), now=time.time())
+            if outcomes != self._told and self._write(News(dict(outcomes - self._told))):
                 self._told = outcomes
+
+    def _write(self, news: "News") -> bool:
+        """Write the file, and return whether it has the news; what goes wrong ends no run."""
+        try:
+            write_metrics(self._path, news, self._overview(), now=time.time())
+        except (OSError, Timeout) as trouble:
+            if not self._has_warned:
+                self._warn(trouble)
+            return False
+        return True
+
+    def _warn(self, trouble: OSError | Timeout) -> None:
+        why = trouble.strerror if isinstance(trouble, OSError) else None
+        log.warning(
+            "The metrics file %s could not be written (%s). Let this user write to its folder, or "
+            "correct HUBSPOT_SYNC_METRICS_FILE.",
+            self._path,
+            why or "another run keeps it locked",
+        )
+        self._has_warned = True
 
     def _overview(self) -> "Overview | None":
         try:
@@ -129,34 +147,29 @@ class News:
 
 
 def write_metrics(path: Path, news: News, found: "Overview | None", *, now: float) -> None:
-    """Bring the file up to date. What goes wrong is logged, and ends no run.
+    """Bring the file up to date.
 
     Args:
         path: its name ends in `.prom`.
         news: of the run.
         found: the state of the queue; None where the database could not be read.
         now: seconds since 1970.
+
+    Raises:
+        OSError: the file cannot be written; it is as it was before.
+        Timeout: another run keeps it locked.
     """
-    try:
-        if not path.parent.is_dir():
-            # Made here, it would be a folder that no collector reads.
-            raise FileNotFoundError(errno.ENOENT, "its folder does not exist")
-        # Two runs that end at once would each add to what neither had seen of the other.
-        with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=_LOCK_MODE):
-            before = _read(path)
-            registry = CollectorRegistry()
-            registry.register(_Families([*_of_runs(news, before, now), *_of_queue(found)]))
-            write_to_textfile(str(path), registry)
-            # Others are to read it, whatever this user's umask; there is nothing secret in it.
-            path.chmod(0o644)
-    except (OSError, Timeout) as trouble:
-        why = trouble.strerror if isinstance(trouble, OSError) else None
-        log.warning(
-            "The metrics file %s could not be written (%s). Let this user write to its folder, or "
-            "correct HUBSPOT_SYNC_METRICS_FILE.",
-            path,
-            why or "another run keeps it locked",
-        )
+    if not path.parent.is_dir():
+        # Made here, it would be a folder that no collector reads.
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist")
+    # Two runs that end at once would each add to what neither had seen of the other.
+    with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=_LOCK_MODE):
+        before = _read(path)
+        registry = CollectorRegistry()
+        registry.register(_Families([*_of_runs(news, before, now), *_of_queue(found)]))
+        write_to_textfile(str(path), registry)
+        # Others are to read it, whatever this user's umask; there is nothing secret in it.
+        path.chmod(0o644)
 
 
 class _Families(Collector):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hubspot_sync.errors import HubSpotSyncError
-from hubspot_sync.report import ContactReport, RunReport, RunState
+from hubspot_sync.report import GIVEN_BACK, ContactReport, RunReport, RunState
 from hubspot_sync.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,9 +103,14 @@ class Watch:
             monitor.begin()
 
     def note(self, contact: ContactReport) -> None:
-        """Count a contact that has come to its end: the run is alive."""
-        for monitor in self._monitors:
-            monitor.note(contact)
+        """Count a contact that has come to its end: the run is alive.
+
+        One that was given back is no sign of life, for the run may be about to stop; the end of the
+        run has it.
+        """
+        if contact.outcome not in GIVEN_BACK:
+            for monitor in self._monitors:
+                monitor.note(contact)
 
     def end(self, end: RunEnd) -> None:
         """Tell how the run ended."""

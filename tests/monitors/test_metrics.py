@@ -212,11 +212,16 @@ def test_file_that_held_something_else_begins_anew(
     assert f"The metrics file {path} held no metrics; its counters begin at 0." in caplog.text
 
 
+def ended(path: Path) -> None:
+    """Have a run end that keeps its metrics there."""
+    MetricsFile(path, lambda: FOUND, every=timedelta(minutes=5)).end(RunEnd("done", 0))
+
+
 def test_folder_that_is_not_there_is_said_and_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "none" / "hubspot_sync.prom"
-    write_metrics(path, DONE, FOUND, now=1)
+    ended(path)
     assert (
         f"The metrics file {path} could not be written (its folder does not exist)" in caplog.text
     )
@@ -232,7 +237,7 @@ def test_disk_that_is_full_leaves_the_old_file_whole(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.rename", refuse)
-    write_metrics(path, DONE, FOUND, now=2)
+    ended(path)
     assert path.read_text() == before
     assert "could not be written (No space left on device)" in caplog.text
     assert [each for each in path.parent.iterdir() if each.suffix not in (".prom", ".lock")] == []
@@ -243,9 +248,24 @@ def test_file_that_another_run_keeps_locked_is_left_alone(
 ) -> None:
     monkeypatch.setattr(module, "_LOCK_SECONDS", 0.01)
     with FileLock(f"{path}.lock"):
-        write_metrics(path, DONE, FOUND, now=1)
+        ended(path)
     assert not path.exists()
     assert "another run keeps it locked" in caplog.text
+
+
+def test_refresh_that_failed_is_made_up_for_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "later" / "hubspot_sync.prom"
+    work = Work(path)
+    work.file.begin()
+    work.file.note(CREATED)
+    for _ in range(3):
+        assert work.looked.acquire(timeout=10)
+    path.parent.mkdir()
+    work.file.end(RunEnd("done", 0, {"created": 1}))
+    assert held(path)["outcomes_total created"] == 1
+    assert caplog.text.count("could not be written") == 1
 
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

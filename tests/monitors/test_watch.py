@@ -4,17 +4,22 @@ import json
 import re
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.monitors.metrics import MetricsFile
+from hubspot_sync.monitors.watch import Watch
+from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.settings import Settings
 from hubspot_sync.store.run_places import take_place
 from tests.acceptance.conftest import program as _program
 from tests.acceptance.program import Program
-from tests.monitors.conftest import Monitor
-from tests.monitors.test_metrics import held
+from tests.monitors.conftest import CREATED, Monitor
+from tests.monitors.test_metrics import FOUND, held
 from tests.tables import Contacts
 
 program = _program
@@ -136,6 +141,21 @@ def test_run_without_a_place_and_one_switched_off_only_leave_a_note(
     assert watched.run("sync-queue", HUBSPOT_API_KEY="").code == 0
     assert monitor.kinds == ["/log", "/log"]
     assert [ping.numbers["state"] for ping in monitor.pings] == ["busy", "disabled"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shows_life"),
+    [("created", True), ("failed", True), ("released", False), ("stopped", False)],
+)
+def test_contact_that_is_given_back_is_no_sign_of_life(
+    tmp_path: Path, outcome: str, shows_life: bool
+) -> None:
+    """A run that hears of an outage may take a while to end; it must not count as well by then."""
+    watch = Watch(Settings(metrics_file=tmp_path / "x.prom"), "5d38ecde", lambda: FOUND)
+    (file,) = watch._monitors
+    assert isinstance(file, MetricsFile)
+    watch.note(replace(CREATED, outcome=OutcomeName(outcome)))
+    assert bool(file._outcomes) is shows_life
 
 
 @on_sqlite
