@@ -74,7 +74,13 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
             own = _own_fault(fault)
             console.show_error(name, own, as_json=bool(arguments.get("as_json")))
             code = own.exit_code
-        raise typer.Exit(code or 0)
+        trouble = console.output_trouble()
+        if trouble:
+            console.warn(
+                f"Standard output could not be written to its end ({trouble}). The command itself "
+                "was carried out; 'hubspot-sync status' tells how the queue stands."
+            )
+        raise typer.Exit(code or int(trouble is not None))
 
     # Typer reads the options off the signature.
     run.__signature__ = inspect.signature(command, eval_str=True)  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from hubspot_sync.console.set_up import (
     show_reset_end,
     warn_of_first_large_run,
 )
+from hubspot_sync.console.streams import output_trouble
 from hubspot_sync.console.terminal import MOST_ROWS, print_json, say, show_error, warn
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "log_denied",
     "log_fault",
     "name_run",
+    "output_trouble",
     "print_json",
     "progress",
     "say",

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from hubspot_sync.console.streams import open_streams
 from hubspot_sync.errors import HubSpotDenied, HubSpotSyncError
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.words import escaped, visible
@@ -36,6 +37,7 @@ def start_logging(*, verbose: bool, log_format: LogFormat = LogFormat.TEXT) -> N
 
     As JSON it also says what became of each request that HubSpot refused, for a machine reads it.
     """
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Under a locale without the letter, a table must not end a run that is done.

@@ -1,6 +1,5 @@
 """What the commands beside a sync found and did: set-up, reset, trial."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -212,9 +211,7 @@ def show_emulator(url: str, token: str, *, as_json: bool) -> None:
     if as_json:
         document = {"schema_version": SCHEMA_VERSION, "command": "emulator"}
         print_json(document | {"url": url, "token": token})
-        sys.stdout.flush()
         return
     say(f"The emulator answers at {url} until Ctrl-C. To use it, set:")
     say(f"  HUBSPOT_API_BASE_URL={url}")
     say(f"  HUBSPOT_API_KEY={token}")
-    sys.stdout.flush()

@@ -8,12 +8,14 @@ import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import TextIO, cast
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hubspot_sync.console.streams import Guarded, is_log
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import SCHEMA_VERSION, RunState
 from hubspot_sync.rules.alarm import span
@@ -36,7 +38,8 @@ def make_console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     knows_width = stream.isatty() or "COLUMNS" in os.environ
     width = None if knows_width else WIDTH_WITHOUT_TERMINAL
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+    # The library names a whole TextIO, and uses what Guarded has.
+    return Console(file=cast("TextIO", Guarded(stream)), width=width, highlight=False)
 
 
 def say(sentence: str) -> None:
@@ -47,8 +50,7 @@ def say(sentence: str) -> None:
 
 def say_when(sentence: str) -> None:
     """Print a sentence that a log is searched for: with the time, where nobody looks on."""
-    is_seen = make_console().is_terminal
-    say(sentence if is_seen else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {sentence}")
+    say(sentence if sys.stdout.isatty() else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {sentence}")
 
 
 def warn(sentence: str, *, is_logged: bool = False) -> None:
@@ -59,19 +61,9 @@ def warn(sentence: str, *, is_logged: bool = False) -> None:
         is_logged: print it to standard output too, where that is a log: cron mails standard error
             and forgets it, and who reads the log later must find there why a run did not go on.
     """
-    if is_logged and _is_log():
-        say_when(sentence)
     make_console(stderr=True).print(Text(visible(sentence), style="yellow"), soft_wrap=True)
-
-
-def _is_log() -> bool:
-    """Tell whether standard output is kept somewhere, and apart from standard error."""
-    if sys.stdout.isatty():
-        return False
-    try:
-        return not os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
-    except (OSError, ValueError):
-        return True
+    if is_logged and is_log(sys.stdout, sys.stderr):
+        say_when(sentence)
 
 
 def cell(text: str | None, most: int) -> Text:
@@ -83,7 +75,9 @@ def print_json(document: object) -> None:
     """Print one JSON document to standard output."""
     # Where the output does not know the letter, what stands for it would be no JSON.
     text = json.dumps(document, ensure_ascii=not _knows_all_letters(sys.stdout.encoding))
-    sys.stdout.write(escaped(text) + "\n")
+    output = Guarded(sys.stdout)
+    output.write(escaped(text) + "\n")
+    output.flush()
 
 
 def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
@@ -91,11 +85,12 @@ def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
 
     Why a run of the queue did not begin goes to its log too.
     """
-    is_logged = command == "sync-queue" and not as_json and _is_log()
-    for line in str(error).splitlines():
-        if is_logged:
-            say_when(line)
+    lines = str(error).splitlines()
+    for line in lines:
         make_console(stderr=True).print(Text(visible(line), style="red"), soft_wrap=True)
+    if command == "sync-queue" and not as_json and is_log(sys.stdout, sys.stderr):
+        for line in lines:
+            say_when(line)
     if as_json:
         print_json(
             {

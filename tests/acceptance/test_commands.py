@@ -85,9 +85,8 @@ def test_sync_queue_takes_the_batch_size_or_the_limit(table: Contacts, program: 
 def test_sync_queue_without_a_key_is_disabled(table: Contacts, program: Program) -> None:
     key = table.add()
     ended = program.run("sync-queue", HUBSPOT_API_KEY="")
-    assert ended.code == 0
+    assert (ended.code, ended.out) == (0, "")
     assert "HUBSPOT_API_KEY is empty" in ended.err
-    assert ended.out == ended.err, "the log has it too"
     assert table.state(key) == ("Selected", "Queued")
     document = program.run("sync-queue", "--json", HUBSPOT_API_KEY=" ").document
     assert (document["state"], document["counts"]["claimed"]) == ("disabled", 0)
