@@ -28,8 +28,9 @@ LEASE_SLACK = timedelta(minutes=2)
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(:\d*)?")
-_HEARTBEAT_URL = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w./~%+-]*)?", re.ASCII)
-_PING_KINDS = ("/start", "/fail", "/log")
+_HOST = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?"
+_HEARTBEAT_URL = re.compile(rf"https?://{_HOST}(:\d+)?(/[\w./~%+-]*)?", re.ASCII)
+_PING_KIND = re.compile(r"/(start|fail|log|\d{1,3})")
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
 _TRUE = ("true", "1", "yes", "on")
@@ -373,11 +374,12 @@ class _Reader:
                 "blanks, password, ? or #, such as https://hc-ping.com/ and the check's id."
             )
         url = raw.rstrip("/")
-        if is_url and url.endswith(_PING_KINDS):
+        kind = url[url.rfind("/") :]
+        if is_url and _PING_KIND.fullmatch(kind):
             # With it every ping, the end's too, would be of that kind, and no monitor would ring.
             self.faults.append(
-                f"{name} ends in {url[url.rindex('/') :]}; it must be the ping URL alone, for the "
-                "runs add that themselves."
+                f"{name} ends in {kind}; it must be the ping URL alone, for the runs add that "
+                "themselves."
             )
         return url or None
 

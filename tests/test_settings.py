@@ -627,6 +627,8 @@ def test_heartbeat_url(given: str, url: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
+        "https://a..b/check",
+        f"https://{'a' * 64}.example/check",
         "hc-ping.com/secret-check",
         "ftp://hc-ping.com/secret-check",
         "https://user:word@hc-ping.com/secret-check",
@@ -642,7 +644,7 @@ def test_heartbeat_url_that_cannot_be_one_is_not_shown(wrong: str) -> None:
     assert "word@" not in fault
 
 
-@pytest.mark.parametrize("kind", ["/start", "/fail", "/log", "/start/"])
+@pytest.mark.parametrize("kind", ["/start", "/fail", "/log", "/start/", "/0", "/143"])
 def test_heartbeat_url_is_taken_without_what_the_runs_add(kind: str) -> None:
     fault = _fault(HUBSPOT_SYNC_HEARTBEAT_URL=f"https://hc-ping.com/5d38{kind}")
     assert fault == (

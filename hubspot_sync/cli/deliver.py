@@ -36,6 +36,7 @@ from hubspot_sync.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from hubspot_sync.clock import Pulse
     from hubspot_sync.monitors.watch import Watch
     from hubspot_sync.report import PlannedContact
     from hubspot_sync.rules.lifecycle import Row
@@ -90,7 +91,7 @@ def sync_queue(
     """  # noqa: D301
     del verbose, log_format
     from hubspot_sync import console
-    from hubspot_sync.monitors.watch import RunEnd, watch_run
+    from hubspot_sync.monitors.watch import PATIENCE, RunEnd, watch_run
 
     if drain and limit is not None:
         raise WrongUsage("--drain takes all that is due: use it, or --limit, but not both.")
@@ -108,11 +109,11 @@ def sync_queue(
     def look() -> "Overview":
         from hubspot_sync.store.overview import look_at_queue
 
-        return look_at_queue(engine, settings.lease)
+        return look_at_queue(engine, settings.lease, patience=PATIENCE)
 
     run = _Begun(settings, engine, plan, _Show(as_json=as_json, quiet=quiet, report=report))
     console.name_run(run.run_id)
-    with watch_run(settings, run.run_id, look) as watch:
+    with run.pulse.ending.listen(), watch_run(settings, run.run_id, look) as watch:
         ended = _run_queue(run, watch)
         watch.end(RunEnd.of_report(ended))
     return ended.exit_code
@@ -160,7 +161,8 @@ def sync_one(
 
     run = _Begun(settings, engine, plan, _Show(as_json=as_json))
     console.name_run(run.run_id)
-    return _deliver(run, run_one).exit_code
+    with run.pulse.ending.listen():
+        return _deliver(run, run_one).exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ class _Begun:
     plan: "Plan"
     show: _Show
     run_id: str = field(default_factory=new_run_id)
+    pulse: "Pulse" = field(default_factory=new_pulse)
 
 
 def _run_queue(run: _Begun, watch: "Watch") -> RunReport:
@@ -242,7 +245,7 @@ def _deliver(
     from hubspot_sync.sync import Sync
 
     settings, show = run.settings, run.show
-    pulse, queue = new_pulse(), open_queue(settings, run.engine)
+    pulse, queue = run.pulse, open_queue(settings, run.engine)
     # One pace for all workers of the run; a person who sends one contact may use the reserve.
     pace = Pace(pulse, reserve_percent=reserve_percent)
     listeners: list[Callable[[ContactReport], None]] = [watch.note] if watch else []
@@ -255,7 +258,6 @@ def _deliver(
             quiet=show.quiet,
         )
         listeners.append(stack.enter_context(bar))
-        stack.enter_context(pulse.ending.listen())
 
         def on_settled(contact: ContactReport) -> None:
             for listener in listeners:

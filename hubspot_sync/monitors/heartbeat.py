@@ -117,7 +117,7 @@ class Heartbeat:
                 stream=True,
             ) as answer:
                 self._judge(answer)
-        except (requests.RequestException, OSError) as trouble:
+        except (requests.RequestException, OSError, ValueError) as trouble:
             # The monitor misses this ping, and says so by itself.
             log.info("the heartbeat could not be sent (%s)", type(trouble).__name__)
 

@@ -7,6 +7,7 @@ restart.
 
 import errno
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -41,9 +42,6 @@ _LOCK_SECONDS = 5.0
 _LOCK_MODE = 0o666
 """An empty file, which a run by root leaves behind for the runs of the program's own user."""
 
-LONGEST_REFRESH_SECONDS = 8.0
-"""How long the end of a run waits for a refresh that is under way."""
-
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]
 """What the file held: a value for each name and its labels."""
@@ -68,6 +66,7 @@ class MetricsFile:
         self._outcomes: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
         self._has_warned = False
+        self._lock = threading.Lock()
         self._has_ended = threading.Event()
         self._thread = threading.Thread(target=self._refresh, name="metrics", daemon=True)
 
@@ -82,20 +81,29 @@ class MetricsFile:
     def end(self, end: "RunEnd") -> None:
         """Bring the file up to date after the run."""
         self._has_ended.set()
-        if self._thread.is_alive():
-            self._thread.join(LONGEST_REFRESH_SECONDS)
-        self._write(News(dict(Counter(end.counts) - self._told), end.requests, end))
+        found = self._overview()
+        with self._lock:
+            # An error that ends a run leaves it without counts; the contacts came to their end.
+            outcomes = Counter(end.counts) | self._outcomes
+            self._write(News(dict(outcomes - self._told), end.requests, end), found)
 
     def _refresh(self) -> None:
         while not self._has_ended.wait(self._every.total_seconds()):
             outcomes = self._outcomes.copy()
-            if outcomes != self._told and self._write(News(dict(outcomes - self._told))):
-                self._told = outcomes
+            if outcomes == self._told:
+                continue
+            found = self._overview()
+            with self._lock:
+                # The look may have taken longer than the run, whose end told all.
+                if self._has_ended.is_set():
+                    return
+                if self._write(News(dict(outcomes - self._told)), found):
+                    self._told = outcomes
 
-    def _write(self, news: "News") -> bool:
+    def _write(self, news: "News", found: "Overview | None") -> bool:
         """Write the file, and return whether it has the news; what goes wrong ends no run."""
         try:
-            write_metrics(self._path, news, self._overview(), now=time.time())
+            write_metrics(self._path, news, found, now=time.time())
         except (OSError, Timeout) as trouble:
             if not self._has_warned:
                 self._warn(trouble)
@@ -187,12 +195,17 @@ def _read(path: Path) -> Samples:
     held: Samples = {}
     if not path.exists():
         return held
+    if not path.is_file():
+        # To read a pipe would take for ever.
+        raise OSError(errno.EINVAL, "it is no regular file")
     try:
         text = path.read_text(encoding="utf-8")
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                held[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
-    except ValueError:
+                if math.isfinite(sample.value):
+                    held[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+    except (ValueError, KeyError):
+        # The library's parser knows both for what is none of its format.
         log.warning("The metrics file %s held no metrics; its counters begin at 0.", path)
         held.clear()
     return held
@@ -210,6 +223,8 @@ def _of_runs(news: News, before: Samples, now: float) -> Iterator[Metric]:
         value=before.get((f"{PREFIX}requests_total", ()), 0) + news.requests,
     )
     words = "When a run last went through, or delivered, contacts of their own fault apart."
+    # 0 where none ever has: an alarm can compare that, but not what is missing.
+    before = {(PREFIX + _LAST_SUCCESS, ()): 0.0} | before
     yield from _gauge(_LAST_SUCCESS, words, now if news.is_good else None, before)
     yield from _of_last_run(news.of_a_run, before, now)
     info = GaugeMetricFamily(f"{PREFIX}info", "The program that wrote this.", labels=["version"])
@@ -273,7 +288,7 @@ def _counted(
     """Return a counter of what was counted before and what the run adds."""
     total: Counter[str] = Counter(added)
     for (held, labels), value in before.items():
-        if held == f"{PREFIX}{name}_total":
+        if held == f"{PREFIX}{name}_total" and label in dict(labels):
             total[dict(labels)[label]] += int(value)
     family = CounterMetricFamily(PREFIX + name, words, labels=[label])
     for key in sorted(total):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from hubspot_sync.errors import HubSpotSyncError
@@ -12,6 +13,10 @@ from hubspot_sync.settings import Settings
 if TYPE_CHECKING:
     from hubspot_sync.rules.pace import Quota
     from hubspot_sync.store.overview import Overview
+
+
+PATIENCE = timedelta(seconds=10)
+"""How long the database may take over a query for monitors; its figures are left out else."""
 
 
 @dataclass(frozen=True, slots=True)

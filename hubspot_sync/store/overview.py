@@ -109,14 +109,26 @@ def alarms_of(found: Overview, *, runs: int, is_enabled: bool, interval: timedel
     )
 
 
-def look_at_queue(engine: Engine, lease: timedelta) -> Overview:
+def look_at_queue(
+    engine: Engine, lease: timedelta, *, patience: timedelta | None = None
+) -> Overview:
     """Read the state of the queue, in one transaction that writes nothing.
+
+    Args:
+        engine: from `make_engine`.
+        lease: how long a claim holds.
+        patience: on PostgreSQL, how long one query may take; a table that somebody keeps locked is
+            waited for a second then. None waits without an end.
 
     Raises:
         WrongUsage: there is no table.
         DatabaseUnavailable: the database cannot be read.
     """
     with transaction(engine, read_only=True) as connection:
+        if patience and engine.dialect.name == "postgresql":
+            limit = int(patience.total_seconds() * 1000)
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {limit}")
         decision, state = _c.hubspot_sync_status, _c.hubspot_processing_status
         grouped = connection.execute(
             select(decision, state, func.count()).group_by(decision, state)

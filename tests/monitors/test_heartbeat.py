@@ -119,6 +119,12 @@ def test_end_does_not_wait_for_a_monitor_for_ever(
     heart._thread.join(10)
 
 
+def test_host_that_can_be_none_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Heartbeat("http://a..b/check", "5d38ecde", every=LONG).end(DONE)
+    assert "the heartbeat could not be sent (LocationParseError)" in caplog.text
+
+
 def test_monitor_that_is_not_there_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     heart = Heartbeat("http://127.0.0.1:1/check", "5d38ecde", every=LONG)

@@ -112,7 +112,7 @@ def test_counters_go_on_and_a_stop_keeps_the_last_success(path: Path) -> None:
 @pytest.mark.parametrize("state", ["busy", "disabled", "refused", "stopped"])
 def test_no_success_is_told_where_there_was_none(path: Path, state: str) -> None:
     write_metrics(path, news_of(RunEnd(state, 0)), FOUND, now=1000)
-    assert "last_success_timestamp_seconds" not in held(path)
+    assert held(path)["last_success_timestamp_seconds"] == 0
     assert held(path)[f"runs_total {state}"] == 1
 
 
@@ -157,6 +157,34 @@ def test_run_at_work_refreshes_the_file_and_counts_each_contact_once(path: Path)
     told = held(path)
     assert told["outcomes_total created"] == 3
     assert (told["requests_total"], told["runs_total done"]) == (4, 1)
+
+
+def test_refresh_that_outlasts_the_run_counts_nothing_twice(path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def look() -> Overview:
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            assert go_on.wait(10)
+        return FOUND
+
+    file = MetricsFile(path, look, every=timedelta(milliseconds=5))
+    file.begin()
+    file.note(CREATED)
+    assert begun.wait(10)
+    file.end(RunEnd("done", 0, {"created": 1}))
+    go_on.set()
+    file._thread.join(10)
+    assert held(path)["outcomes_total created"] == 1
+
+
+def test_contacts_of_a_run_that_an_error_ended_are_counted(path: Path) -> None:
+    file = MetricsFile(path, lambda: FOUND, every=timedelta(minutes=5))
+    file.begin()
+    file.note(CREATED)
+    file.end(RunEnd.of_error(ZeroDivisionError()))
+    assert held(path)["outcomes_total created"] == 1
+    assert held(path)["runs_total stopped"] == 1
 
 
 def test_run_that_hangs_refreshes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +238,25 @@ def test_file_that_held_something_else_begins_anew(
     write_metrics(path, DONE, FOUND, now=1)
     assert held(path)["runs_total done"] == 1
     assert f"The metrics file {path} held no metrics; its counters begin at 0." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["runs_total 5", 'runs_total{state="done"} NaN', "requests_total +Inf", "requests_total 1e400"],
+)
+def test_file_that_holds_odd_numbers_ends_nothing(path: Path, line: str) -> None:
+    path.write_text(f"hubspot_sync_{line}\n")
+    write_metrics(path, DONE, FOUND, now=1)
+    assert held(path)["runs_total done"] == 1
+    assert held(path)["requests_total"] == 4
+
+
+def test_pipe_in_place_of_the_file_is_said_and_not_read(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(path)
+    ended(path)
+    assert "could not be written (it is no regular file)" in caplog.text
 
 
 def ended(path: Path) -> None:

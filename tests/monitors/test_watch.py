@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from filelock import FileLock
+from sqlalchemy import Engine, text
 
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.monitors.metrics import MetricsFile
@@ -183,6 +184,36 @@ def test_signal_is_a_failure_with_its_exit_code(
         process.communicate(timeout=20)
     assert process.returncode == 143
     assert monitor.kinds == ["/start", "/143"]
+
+
+@on_sqlite
+def test_signal_after_all_is_done_keeps_no_monitor_from_hearing_it(
+    table: Contacts, watched: Program, monitor: Monitor, tmp_path: Path
+) -> None:
+    table.add()
+    with FileLock(tmp_path / "hubspot_sync.prom.lock"):
+        process = watched.start("sync-queue")
+        assert process.stdout is not None
+        assert any("1 contact: 1 created" in line for line in process.stdout)
+        # It waits for the lock now, or will soon.
+        process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert monitor.kinds == ["/start", ""]
+    assert metrics(tmp_path)["runs_total done"] == 1
+
+
+@pytest.mark.parametrize("shape", ["app"])
+def test_table_that_somebody_keeps_locked_keeps_no_tick_waiting(
+    table: Contacts, watched: Program, engine: Engine, monitor: Monitor, tmp_path: Path
+) -> None:
+    table.add()
+    with engine.begin() as other:
+        other.execute(text("LOCK TABLE contacts IN ACCESS EXCLUSIVE MODE"))
+        assert watched.run("sync-queue", HUBSPOT_API_KEY="").code == 0
+    assert monitor.kinds == ["/log"]
+    assert metrics(tmp_path)["runs_total disabled"] == 1
+    assert "due_contacts" not in metrics(tmp_path)
 
 
 @on_sqlite
