@@ -11,10 +11,10 @@ from hubspot_sync.report import Check, CheckState
 from hubspot_sync.settings import (
     Settings,
     are_there,
-    has_env_file,
     is_exposed,
     load_settings,
     misspelt,
+    read_env_file,
 )
 
 if TYPE_CHECKING:
@@ -28,9 +28,15 @@ _PLACEHOLDER = "xxxxxxxx"
 
 
 def look_at_settings(
-    variables: Mapping[str, str], env_file: Path | None
+    environment: Mapping[str, str], env_file: Path | None
 ) -> tuple[Settings | None, list[Check]]:
-    """Check the settings; return them where they are good."""
+    """Check the settings; return them where they are good.
+
+    Raises:
+        WrongUsage: the settings file cannot be read.
+    """
+    in_file = read_env_file(env_file)
+    variables = in_file | dict(environment)
     checks = [
         Check(
             "settings",
@@ -55,24 +61,30 @@ def look_at_settings(
     if settings.api_key.endswith(_PLACEHOLDER) and settings.base_url.startswith("https"):
         words, mend = "HUBSPOT_API_KEY is the example's", "Set it to a token of your portal."
         checks.append(Check("settings", CheckState.MEND, words, mend))
+    source = env_file or ".env"
     if not are_there(variables):
-        words = "there are none: no .env in this folder, and no variable"
+        words = "there are none, neither in a file nor in the environment"
         checks.append(Check("settings", CheckState.MEND, words, "Name their file with --env-file."))
     if not checks:
-        source = env_file or (".env" if has_env_file() else "the environment alone")
-        checks.append(Check("settings", CheckState.OK, f"all can be used, from {source}"))
-    return settings, [*checks, _look_at_monitors(settings)]
+        found_in = source if are_there(in_file) else "the environment alone"
+        checks.append(Check("settings", CheckState.OK, f"all can be used, from {found_in}"))
+    return settings, checks + _look_at_monitors(settings)
 
 
-def _look_at_monitors(settings: Settings) -> Check:
+def _look_at_monitors(settings: Settings) -> list[Check]:
     path, url = settings.metrics_file, settings.heartbeat_url
-    if path and not os.access(path.parent, os.W_OK | os.X_OK):
+    checks = []
+    if url:
+        # Its host alone may be shown; whether the rest is right, a run's ping will tell.
+        host = urlsplit(url).hostname
+        checks.append(Check("monitors", CheckState.OK, f"a heartbeat to {host} at each run"))
+    if path and os.access(path.parent, os.W_OK | os.X_OK):
+        checks.append(Check("monitors", CheckState.OK, f"metrics in {path}"))
+    elif path:
         words = f"the folder of HUBSPOT_SYNC_METRICS_FILE, {path.parent}, cannot be written"
-        return Check("monitors", CheckState.MEND, words, "Let this user write to it, or make it.")
-    # Of the ping URL only the host may be shown; whether it is the right one a run's ping tells.
-    told = [f"a heartbeat to {urlsplit(url).hostname} at each run"] if url else []
-    told += [f"metrics in {path}"] if path else []
-    return Check("monitors", CheckState.OK, "; ".join(told) or "none; nobody hears if cron stops")
+        mend = "Let this user write to it, or make it."
+        checks.append(Check("monitors", CheckState.MEND, words, mend))
+    return checks or [Check("monitors", CheckState.OK, "none; nobody hears if cron stops")]
 
 
 def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:

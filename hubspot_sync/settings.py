@@ -108,37 +108,26 @@ def read_environment(environment: Mapping[str, str], env_file: Path | None) -> d
     Raises:
         WrongUsage: the file cannot be read, or one that was named is not there.
     """
-    if env_file is None and not has_env_file():
-        return dict(environment)
-    return _read_file(env_file or _ENV_FILE) | dict(environment)
+    return read_env_file(env_file) | dict(environment)
 
 
-def has_env_file() -> bool:
-    """Tell whether there is a `.env` in the current folder.
+def read_env_file(env_file: Path | None) -> dict[str, str]:
+    """Return what a settings file holds; nothing where none was named and there is no `.env`.
 
     Raises:
-        WrongUsage: the folder is closed to this user.
+        WrongUsage: the file cannot be read, or one that was named is not there.
     """
-    try:
-        return stat.S_ISREG(_ENV_FILE.stat().st_mode)
-    except PermissionError as error:
-        raise WrongUsage(
-            f"The current folder cannot be entered ({error.strerror}), so no .env is looked for: "
-            "name the settings file with --env-file, or change to another folder."
-        ) from error
-    except OSError:
-        return False
-
-
-def _read_file(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values
 
+    path = env_file or _ENV_FILE
+    if env_file is None and not _is_env_file_there():
+        return {}
     try:
-        # The folder on the way to it may be closed to this user.
-        is_file = stat.S_ISREG(path.stat().st_mode)
-        values = dotenv_values(path, interpolate=False) if is_file else {}
+        # Opened by us, for it may be a pipe, such as a shell's <(...).
+        with path.open(encoding="utf-8") as stream:
+            values = dotenv_values(stream=stream, interpolate=False)
     except FileNotFoundError:
-        is_file = False
+        raise WrongUsage(f"--env-file {path}: there is no such file.") from None
     except OSError as error:
         raise WrongUsage(
             f"The settings file {path} cannot be read ({error.strerror}): let the program's user "
@@ -146,9 +135,20 @@ def _read_file(path: Path) -> dict[str, str]:
         ) from error
     except UnicodeDecodeError:
         raise WrongUsage(f"The settings file {path} is no text in UTF-8: write it anew.") from None
-    if not is_file:
-        raise WrongUsage(f"--env-file {path}: there is no such file.")
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_env_file_there() -> bool:
+    try:
+        return stat.S_ISREG(_ENV_FILE.stat().st_mode)
+    except PermissionError as error:
+        raise WrongUsage(
+            f"The current folder cannot be entered ({error.strerror}), so no .env is looked for: "
+            "change to another folder, or name the settings file with --env-file (/dev/null for "
+            "none)."
+        ) from error
+    except OSError:
+        return False
 
 
 def are_there(variables: Mapping[str, str]) -> bool:

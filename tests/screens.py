@@ -150,6 +150,7 @@ def set_stage() -> Iterator[Stage]:
         stack.enter_context(patch.dict(os.environ, settings, clear=True))
         given: tuple[tuple[object, str, object], ...] = (
             (terminal, "Console", lambda **_: stage.screen),
+            (terminal, "is_seen", lambda: True),
             (database, "create_engine", stage.open_database),
             (deliver, "new_pulse", stage.pulse),
             (set_up, "new_pulse", stage.pulse),

@@ -1,5 +1,7 @@
 """The environment, read once and checked as a whole."""
 
+import os
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -780,7 +782,7 @@ def test_env_file_that_is_named_and_missing_is_wrong_usage(tmp_path: Path) -> No
 
 
 def test_env_file_that_is_a_folder_is_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(WrongUsage, match="there is no such file"):
+    with pytest.raises(WrongUsage, match=r"cannot be read \(Is a directory\)"):
         read_environment({}, tmp_path)
 
 
@@ -791,10 +793,11 @@ def test_env_file_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def _closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path) -> bool:
+    def refuse(*arguments: object, **more: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
 
 
 def test_env_file_behind_a_closed_folder_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -806,9 +809,25 @@ def test_env_file_behind_a_closed_folder_is_wrong_usage(monkeypatch: pytest.Monk
 
 def test_current_folder_that_is_closed_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     _closed(monkeypatch)
-    told = "The current folder cannot be entered .*: name the settings file with --env-file"
+    told = "The current folder cannot be entered .*: change to another folder, or name the settings"
     with pytest.raises(WrongUsage, match=told):
         read_environment({}, None)
+
+
+@pytest.mark.parametrize("held", ["", "HUBSPOT_SYNC_WORKERS=7\n"])
+def test_env_file_may_be_a_pipe(tmp_path: Path, held: str) -> None:
+    """Such as a shell's <(…), which a password manager fills."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(held,))
+    writer.start()
+    assert read_environment({}, pipe) == ({"HUBSPOT_SYNC_WORKERS": "7"} if held else {})
+    writer.join()
+
+
+def test_env_file_may_be_none_at_all(tmp_path: Path) -> None:
+    _write(tmp_path / ".env", "HUBSPOT_SYNC_WORKERS=7\n")
+    assert read_environment({}, Path("/dev/null")) == {}
 
 
 def test_settings_that_are_nowhere_are_told_apart_from_empty_ones() -> None:

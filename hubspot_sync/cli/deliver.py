@@ -183,7 +183,7 @@ class _Begun:
     plan: "Plan"
     show: _Show
     run_id: str = field(default_factory=new_run_id)
-    pulse: "Pulse" = field(default_factory=new_pulse)
+    pulse: "Pulse" = field(default_factory=lambda: new_pulse())
 
 
 def _run_queue(run: _Begun, watch: "Watch") -> RunReport:

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -20,8 +19,8 @@ from hubspot_sync.cli.frame import (
     contact_key,
     reported,
 )
-from hubspot_sync.cli.parts import open_engine, read_settings
-from hubspot_sync.errors import WrongUsage
+from hubspot_sync.cli.parts import open_engine, open_queue, read_settings
+from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.lifecycle import SyncStatus
 
@@ -125,24 +124,24 @@ def enqueue(
     if ids and limit is not None:
         raise WrongUsage("--limit is for --email, --status, --domain-id and --all, not for ids.")
     settings = read_settings(env_file)
-    marking = Marking(open_engine(settings), lease=settings.lease)
+    engine = open_engine(settings)
+    marking = Marking(engine, lease=settings.lease)
     preview = marking.look_at_enqueue(wanted, rows_wanted=0, limit=limit)
     _require_all(ids, preview)
     if preview.total > MOST_WITHOUT_ASKING and not marking.has_synced():
         console.warn_of_first_large_run(preview.total)
-    show = partial(
-        console.show_enqueued,
-        as_json=as_json,
-        batch_size=settings.batch_size,
-        interval=settings.interval,
-    )
     if dry_run or not preview.total:
-        show(0, preview, preview.held, is_dry_run=dry_run)
+        console.show_enqueued(0, preview, preview.held, as_json=as_json, is_dry_run=dry_run)
         return int(bool(preview.held))
     if preview.total > MOST_WITHOUT_ASKING and not yes:
         confirm(f"Mark {preview.total:,} contacts for HubSpot?")
     count, held = marking.enqueue(wanted, limit=limit)
-    show(count, preview, held)
+    console.show_enqueued(count, preview, held, as_json=as_json)
+    if not as_json:
+        due = open_queue(settings, engine).count_due()
+        console.show_what_comes(
+            due, settings.batch_size, settings.interval, is_enabled=bool(settings.api_key)
+        )
     return int(bool(held))
 
 
@@ -209,6 +208,9 @@ def reset(
     copy = ResetCopy(backup or Path(f"hubspot-reset-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"))
     try:
         count, held = marking.reset(wanted, keep_copy=copy.keep)
+    except HubSpotSyncError:
+        console.warn(f"The reset is not whole. {copy.path.absolute()} has what may be erased.")
+        raise
     finally:
         copy.close()
     console.show_reset_end(count, held, copy.path, as_json=as_json)

@@ -36,9 +36,10 @@ def read_settings(env_file: Path | None) -> Settings:
     if not are_there(variables):
         from hubspot_sync import console
 
+        where = f"{env_file} holds none" if env_file else "no .env in this folder holds any"
         console.warn(
-            "No settings were found: there is no .env in this folder, and no variable is set. The "
-            "defaults hold; name the settings file with --env-file."
+            f"No settings were found: {where}, and no variable is set. The defaults hold; name the "
+            "settings file with --env-file."
         )
     settings = load_settings(variables)
     open_to_all = exposed(env_file)

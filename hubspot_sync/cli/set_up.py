@@ -17,7 +17,7 @@ from hubspot_sync.cli.frame import (
 )
 from hubspot_sync.cli.parts import new_pulse, open_client, open_engine, read_settings
 from hubspot_sync.report import LogFormat
-from hubspot_sync.settings import Settings, read_environment
+from hubspot_sync.settings import Settings
 
 if TYPE_CHECKING:
     from hubspot_sync.report import Check
@@ -126,7 +126,7 @@ def doctor(
     from hubspot_sync.doctor import exit_code, look_at_settings
     from hubspot_sync.report import Check, CheckState
 
-    settings, checks = look_at_settings(read_environment(os.environ, env_file), env_file)
+    settings, checks = look_at_settings(os.environ, env_file)
     if settings:
         checks += _check_up(settings)
     else:

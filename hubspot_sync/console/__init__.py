@@ -11,6 +11,7 @@ from hubspot_sync.console.set_up import (
     show_properties,
     show_reset,
     show_reset_end,
+    show_what_comes,
     warn_of_first_large_run,
 )
 from hubspot_sync.console.streams import output_trouble
@@ -38,6 +39,7 @@ __all__ = [
     "show_run",
     "show_status",
     "show_wait",
+    "show_what_comes",
     "start_logging",
     "warn",
     "warn_of_first_large_run",

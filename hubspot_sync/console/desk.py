@@ -1,6 +1,7 @@
 """The state of the queue, at a glance."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -39,7 +40,9 @@ _CHECK_STYLES = {
     CheckState.UNKNOWN: "dim",
 }
 
-_COMMAND = re.compile(r"hubspot-sync [a-z]|sync-(queue|one)|init-db|create-properties")
+_COMMAND = re.compile(
+    r"hubspot-sync [a-z]|\b(sync-queue|sync-one|init-db|create-properties|enqueue)\b"
+)
 
 MOST_REASONS = 12
 """Reasons that the table of failures shows; `--json` has all."""
@@ -112,7 +115,7 @@ def show_checks(checks: Sequence[Check], *, as_json: bool, env_file: Path | None
 def _remind_of(env_file: Path | None, advice: Sequence[str]) -> None:
     """Say that the commands of an advice want the same settings file as this one."""
     if env_file and any(_COMMAND.search(words) for words in advice):
-        say(f"Give the commands named above the same --env-file {env_file}.")
+        say(f"Give the commands named above the same --env-file {shlex.quote(str(env_file))}.")
 
 
 def _lines(report: "Overview", runs: int) -> list[tuple[str, str]]:

@@ -120,8 +120,6 @@ def show_enqueued(
     preview: "Preview",
     held: Sequence[Row],
     *,
-    batch_size: int,
-    interval: timedelta,
     as_json: bool,
     is_dry_run: bool = False,
 ) -> None:
@@ -138,18 +136,22 @@ def show_enqueued(
                 "left": [str(row.contact.id) for row in held],
             }
         )
-    elif is_dry_run:
+    elif is_dry_run and preview.total:
         say(f"{contacts(preview.total)} would be marked. A dry run: nothing was written.")
     elif count:
-        say(f"{contacts(count)} marked. {_what_comes(count, batch_size, interval)}")
+        say(f"{contacts(count)} marked.")
     else:
-        say(f"Nothing was marked: {_why_not(preview)}.")
+        say(f"Nothing {'would be' if is_dry_run else 'was'} marked: {_why_not(preview)}.")
 
 
-def _what_comes(count: int, batch_size: int, interval: timedelta) -> str:
-    if count > batch_size:
-        return at_crons_pace("all of them take", count, batch_size, interval)
-    return f"The next run of sync-queue delivers {'it' if count == 1 else 'them'}."
+def show_what_comes(due: int, batch_size: int, interval: timedelta, *, is_enabled: bool) -> None:
+    """Say when the contacts that are due now will have been delivered."""
+    if not is_enabled:
+        say("Nothing is sent while HUBSPOT_API_KEY is empty.")
+    elif due > batch_size:
+        say(at_crons_pace(f"the {due:,} that are due take", due, batch_size, interval))
+    elif due:
+        say("The next run of sync-queue delivers all that is due.")
 
 
 def _why_not(preview: "Preview") -> str:

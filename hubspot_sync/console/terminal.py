@@ -50,7 +50,12 @@ def say(sentence: str) -> None:
 
 def say_when(sentence: str) -> None:
     """Print a sentence that a log is searched for: with the time, where nobody looks on."""
-    say(sentence if sys.stdout.isatty() else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {sentence}")
+    say(sentence if is_seen() else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {sentence}")
+
+
+def is_seen() -> bool:
+    """Tell whether a person looks on, and not a file or a program; FORCE_COLOR changes nothing."""
+    return sys.stdout.isatty()
 
 
 def warn(sentence: str, *, is_logged: bool = False) -> None:

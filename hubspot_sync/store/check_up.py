@@ -1,7 +1,9 @@
 """What `doctor` asks the database: is it there, has it the table, may we write, is it the hour."""
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -145,7 +147,8 @@ def _is(kind: Any, need: _Need) -> bool:
 
 def _rights(connection: Connection) -> list[Check]:
     if connection.dialect.name == "sqlite":
-        return []
+        main = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+        return _rights_to_file(Path(connection.exec_driver_sql(main).scalar_one()))
     missing = [
         right
         for right in ("SELECT", "UPDATE")
@@ -160,6 +163,17 @@ def _rights(connection: Connection) -> list[Check]:
         words, mend = "this is a replica", "Point DATABASE_URL at the primary server."
         return [Check("rights", CheckState.MEND, words, mend)]
     return [Check("rights", CheckState.OK, "may read and write the table")]
+
+
+def _rights_to_file(path: Path) -> list[Check]:
+    """SQLite writes a journal beside the file, so it needs the folder, too."""
+    places = (path, path.parent)
+    closed = [str(each) for each in places if not os.access(each, os.W_OK, effective_ids=True)]
+    if not closed:
+        return []
+    mend = "Run as the user who owns the file, or give the program's user both."
+    words = f"this user may not write {' and '.join(closed)}"
+    return [Check("rights", CheckState.MEND, words, mend)]
 
 
 def _clock(connection: Connection) -> Check:

@@ -309,7 +309,10 @@ def _make_for_this_user_alone(path: Path) -> None:
 
 def _why_unopened(path: Path, *, create: bool) -> str | None:
     """Return why SQLite cannot open a file; None where it is just not there."""
-    folder = path.parent.absolute()
+    try:
+        folder = path.parent.absolute()
+    except FileNotFoundError:
+        return "the current folder is gone"
     try:
         folder.stat()
         path.stat()
@@ -357,8 +360,8 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
     if code == "42501" or code == "25006" or "readonly database" in words:
         return DatabaseUnavailable(
             f"The database does not let this user write ({words}). The user in DATABASE_URL needs "
-            f"SELECT and UPDATE on '{TABLE}', on the primary server; an SQLite file must be "
-            "writable, and not be replaced while a run is at work."
+            f"SELECT and UPDATE on '{TABLE}', on the primary server; an SQLite file and its folder "
+            "must be this user's to write, and not be replaced while a run is at work."
         )
     if re.search("too many (connections|clients)|connection slots|connection limit", words):
         return DatabaseUnavailable(
@@ -385,8 +388,8 @@ def _explain_file(cause: object, words: str) -> DatabaseUnavailable | None:
     """Return the error that only a file can have; None where it has another."""
     if isinstance(cause, UnusableFile):
         return DatabaseUnavailable(
-            f"The file of DATABASE_URL cannot be used: {words}. Run as the user who owns it, or "
-            "name one by its whole path in a folder of this user's own, such as "
+            f"The file of DATABASE_URL cannot be used: {words}. Correct it, or run as the user who "
+            "owns it; a good place is a folder of the program's own user, such as "
             "sqlite:////var/lib/hubspot-sync/contacts.db."
         )
     if "database is locked" in words:

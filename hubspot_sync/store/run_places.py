@@ -107,7 +107,7 @@ def _lock_one(connection: Connection, places: int) -> bool:
 def _file_place(database: str, places: int) -> Iterator[bool]:
     from filelock import FileLock, Timeout
 
-    if not os.path.exists(database):  # noqa: PTH110 - nor where the folder is closed to us
+    if not os.path.isfile(database):  # noqa: PTH113 - nor where the folder is closed to us
         # The queue will say so; no lock is left where there is nothing to keep.
         yield True
         return

@@ -364,7 +364,7 @@ def test_env_file_that_may_not_be_read_is_told_in_our_words(
     def refuse(*arguments: object, **more: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("dotenv.dotenv_values", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     ended = Program().run("status", "--env-file", str(path))
     assert ended.code == 2
     assert ended.err == (

@@ -555,12 +555,12 @@ def test_settings_file_is_named_again_beside_commands(
     table: Contacts, program: Program, tmp_path: Path
 ) -> None:
     """A command that is copied without it would look at another database, or at none."""
-    path = tmp_path / "settings.env"
+    path = tmp_path / "my settings.env"
     path.write_text("HUBSPOT_SYNC_WORKERS=2\n")
     path.chmod(0o600)
     table.add("odd@x.org", age=timedelta(hours=1))
     table.add("ada@x.org", **DELIVERED)
-    reminder = f"Give the commands named above the same --env-file {path}."
+    reminder = f"Give the commands named above the same --env-file '{path}'."
     for command in ("status", "doctor"):
         assert reminder in program.run(command, "--env-file", str(path)).out
         assert "--env-file" not in program.run(command).out
@@ -573,12 +573,18 @@ def test_settings_that_are_nowhere_are_said_to_be(
     table: Contacts, program: Program, tmp_path: Path
 ) -> None:
     nothing = Program().run("status")
-    assert nothing.err.startswith("No settings were found: there is no .env in this folder")
+    assert nothing.err.startswith("No settings were found: no .env in this folder holds any, and")
+    (tmp_path / "other.env").write_text("PGPASSWORD=x\n")
+    other = Program().run("status", "--env-file", "other.env")
+    assert other.err.startswith("No settings were found: other.env holds none, and no variable")
     (check,) = checks_of(Program().run("doctor", "--json"))["settings"]
     assert (check["state"], check["mend"]) == ("mend", "Name their file with --env-file.")
     (check,) = checks_of(program.run("doctor", "--json"))["settings"]
     assert check["words"] == "all can be used, from the environment alone"
     (tmp_path / ".env").touch(mode=0o600)
+    (check,) = checks_of(program.run("doctor", "--json"))["settings"]
+    assert check["words"] == "all can be used, from the environment alone"
+    (tmp_path / ".env").write_text("HUBSPOT_SYNC_WORKERS=2\n")
     (check,) = checks_of(program.run("doctor", "--json"))["settings"]
     assert check["words"] == "all can be used, from .env"
     assert program.run("status").err == ""
@@ -646,7 +652,9 @@ def test_enqueue_marks_and_says_how_many(
     key, other = table.add("a@x.org", **FAILED), table.add("b@x.org", **FAILED)
     ended = program.run("enqueue", str(key))
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == "1 contact marked. The next run of sync-queue delivers it.\n"
+    assert ended.out == (
+        "1 contact marked.\nThe next run of sync-queue delivers all that is due.\n"
+    )
     assert table.state(key) == ("Selected", "Queued")
     assert table.state(other) == ("Error", "Error")
     assert hubspot.request_count == 0
@@ -805,15 +813,22 @@ def test_enqueue_says_that_it_was_skipped(table: Contacts, program: Program) -> 
 
 
 @embedded
-def test_enqueue_says_how_long_more_than_a_batch_takes(table: Contacts, program: Program) -> None:
-    for number in range(25):
-        table.add(f"c{number}@x.org", **NEVER)
+def test_enqueue_says_when_all_that_is_due_will_be_delivered(
+    table: Contacts, program: Program
+) -> None:
+    table.add_all([f"c{number}@x.org" for number in range(25)], **NEVER)
     assert program.run("enqueue", "--status", "New", "--limit", "10").out == (
-        "10 contacts marked. The next run of sync-queue delivers them.\n"
+        "10 contacts marked.\nThe next run of sync-queue delivers all that is due.\n"
     )
-    assert program.run("enqueue", "--status", "New", HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE="4").out == (
-        "15 contacts marked. At 4 contacts every 5 minutes all of them take about 20 minutes; "
-        "sync-queue --drain takes it now.\n"
+    assert program.run("enqueue", "--status", "New", "--limit", "1").out == (
+        "1 contact marked.\nAt 10 contacts every 5 minutes the 11 that are due take about 10 "
+        "minutes; sync-queue --drain takes it now.\n"
+    )
+    assert program.run("enqueue", "--status", "New", HUBSPOT_API_KEY="").out == (
+        "14 contacts marked.\nNothing is sent while HUBSPOT_API_KEY is empty.\n"
+    )
+    assert program.run("enqueue", "--status", "New", "--dry-run").out == (
+        "Nothing would be marked: no contact fits.\n"
     )
 
 

@@ -61,7 +61,7 @@ def test_folder_that_may_not_be_entered_is_named(folder: Path) -> None:
     closed.mkdir(mode=0o000)
     words = refusal_of(closed / "contacts.db")
     assert f"The file of DATABASE_URL cannot be used: this user may not enter {closed}." in words
-    assert "Run as the user who owns it, or name one by its whole path" in words
+    assert "Correct it, or run as the user who owns it" in words
 
 
 def test_folder_that_is_not_there_is_named(folder: Path) -> None:
@@ -101,8 +101,36 @@ def test_doctor_says_whose_file_it_must_be(folder: Path) -> None:
     assert check.words == (
         f"The file of DATABASE_URL cannot be used: there is no folder {folder / 'none'}"
     )
-    assert check.mend.startswith("Run as the user who owns it, or name one")
+    assert check.mend.startswith("Correct it, or run as the user who owns it; a good place is")
     assert check.mend.endswith("contacts.db.")
+
+
+def test_current_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "the current folder is gone." in refusal_of(Path("contacts.db"))
+
+
+@pytest.mark.parametrize(("mode", "of_folder"), [(0o444, 0o755), (0o666, 0o555)])
+def test_doctor_names_the_file_or_folder_that_may_not_be_written(
+    folder: Path, mode: int, of_folder: int
+) -> None:
+    """Without either every run would stop at its claim."""
+    path = folder / "contacts.db"
+    engine = engine_of(path, create=True)
+    create_table(engine)
+    path.chmod(mode)
+    folder.chmod(of_folder)
+    with as_stranger():
+        checks = look_at_database(engine)
+    engine.dispose()
+    (check,) = [check for check in checks if check.about == "rights"]
+    assert str(path if mode == 0o444 else folder) in check.words
+    assert check.state is CheckState.MEND
 
 
 def test_file_that_we_make_is_this_users_alone(tmp_path: Path) -> None:
