@@ -147,8 +147,10 @@ def _is(kind: Any, need: _Need) -> bool:
 
 def _rights(connection: Connection) -> list[Check]:
     if connection.dialect.name == "sqlite":
-        main = "SELECT file FROM pragma_database_list WHERE name = 'main'"
-        return _rights_to_file(Path(connection.exec_driver_sql(main).scalar_one()))
+        found = connection.exec_driver_sql(
+            "SELECT file FROM pragma_database_list WHERE name = 'main'"
+        )
+        return _rights_to_file(Path(found.scalar_one()))
     missing = [
         right
         for right in ("SELECT", "UPDATE")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
 )
 
 from hubspot_sync.rules.advice import Reason, reason_of
@@ -126,9 +127,10 @@ def look_at_queue(
     """
     with transaction(engine, read_only=True) as connection:
         if patience and engine.dialect.name == "postgresql":
-            limit = int(patience.total_seconds() * 1000)
             connection.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {limit}")
+            limit = text("SELECT set_config('statement_timeout', :milliseconds, true)")
+            milliseconds = int(patience.total_seconds() * 1000)
+            connection.execute(limit, {"milliseconds": str(milliseconds)})
         decision, state = _c.hubspot_sync_status, _c.hubspot_processing_status
         grouped = connection.execute(
             select(decision, state, func.count()).group_by(decision, state)
@@ -211,8 +213,8 @@ def _failures() -> Select[Any]:
 def _by_reason(texts: Sequence[Any], failed: int) -> list[Failures]:
     """Group the texts; what too many different ones leave over is a group of its own."""
     groups: dict[Reason, Failures] = {}
-    for text, count, retried, example in texts:
-        reason = reason_of(text or "")
+    for words, count, retried, example in texts:
+        reason = reason_of(words or "")
         known = groups.get(reason, Failures(reason, 0, 0, example))
         groups[reason] = replace(known, count=known.count + count, retried=known.retried + retried)
     told = sorted(groups.values(), key=lambda group: -group.count)
