@@ -10,9 +10,9 @@ from uuid import UUID
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.errors import HubSpotDenied, Interrupted, RunStopped, Signature
-from hubspot_sync.report import ContactReport, Ledger
+from hubspot_sync.report import DELIVERED, ContactReport, Ledger
 from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
-from hubspot_sync.rules.settlement import Settlement
+from hubspot_sync.rules.settlement import OutcomeName, Settlement
 from hubspot_sync.rules.verdict import Tally, Verdict
 from hubspot_sync.rules.words import one_line
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from hubspot_sync.hubspot.client import HubSpotClient
 
 log = logging.getLogger(__name__)
+
+_TOO_SLOW = (
+    "HubSpot did not confirm within the lease what was sent. It goes out again; where that is "
+    "often so, raise HUBSPOT_SYNC_LEASE_MINUTES."
+)
 
 LONGEST_REASON = 1_000
 """Characters of the sentence that says why a run stopped; it may repeat HubSpot's words."""
@@ -65,6 +70,7 @@ class Run:
         self.requests = 0
         self.stop_reason: str | None = None
         self._remark: str | None = None
+        self._hold_up: str | None = None
         self._began = pulse.monotonic()
         self._on_settled = on_settled
         self._lock = threading.Lock()
@@ -130,10 +136,26 @@ class Run:
         with self._lock:
             self._remark = self._remark or one_line(words, LONGEST_REASON)
 
+    def held_up(self, words: str) -> None:
+        """Keep why contacts have to wait; it is the run's reason where none was delivered."""
+        with self._lock:
+            self._hold_up = one_line(words, LONGEST_REASON)
+
     @property
     def reason(self) -> str | None:
         """Why not everything could be delivered that was claimed; None where that was not so."""
         return self.stop_reason or self._remark
+
+    @property
+    def vain_reason(self) -> str | None:
+        """Why a run that sent contacts, and was not stopped, had none delivered.
+
+        Nobody would hear of it else, and each run might end so. None where that was not so.
+        """
+        counts = self.ledger.counts
+        if not counts[OutcomeName.STOPPED] or any(counts[outcome] for outcome in DELIVERED):
+            return None
+        return self._hold_up or _TOO_SLOW
 
     @property
     def verdict(self) -> Verdict:

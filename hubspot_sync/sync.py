@@ -107,6 +107,7 @@ class Sync:
         reason = run.reason
         if signal is not None:
             reason = reason or f"{signal.name} asked the run to end; what was not sent is queued."
+        reason = reason or run.vain_reason
         return RunReport(
             command=command,
             run_id=self._run_id,

@@ -24,7 +24,7 @@ from hubspot_sync.errors import (
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
 from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
-from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import (
     Delivered,
     Failed,
@@ -229,10 +229,8 @@ class Worker:
         for group, outcome in sorted(ends, key=lambda end: not isinstance(end[1], Delivered)):
             deliveries = self._deliveries(group, outcome)
             signature = signature_of(outcome)
-            if isinstance(outcome, Stopped) and outcome.signature:
-                self._run.remark(outcome.message)
             if isinstance(outcome, Failed | Stopped) and outcome.signature:
-                _log_refusal(group, outcome)
+                self._note_refusal(group, outcome)
             if isinstance(outcome, Delivered):
                 self._run.accepted()
                 verdict = self._run.verdict
@@ -249,6 +247,13 @@ class Worker:
         self._settle(certain)
         if verdict is Verdict.EVERYONES and self._withheld:
             raise EveryoneRefused(_everyone(self._withheld[-1][1]))
+
+    def _note_refusal(self, group: Group, outcome: Failed | Stopped) -> None:
+        _log_refusal(group, outcome)
+        if outcome.signature == RATE_LIMITED:
+            self._run.held_up(outcome.message)
+        elif isinstance(outcome, Stopped):
+            self._run.remark(outcome.message)
 
     def _deliveries(self, group: Group, outcome: Outcome) -> list[Delivery]:
         """Share a group's outcome among its contacts, which no longer wait."""
@@ -336,6 +341,8 @@ def _fault_of(claim: Claim) -> str | None:
 def _everyone(outcome: Outcome) -> str:
     words = outcome.message if isinstance(outcome, Failed | Stopped) else ""
     signature = signature_of(outcome)
+    if signature == RATE_LIMITED:
+        return words
     if signature == UNAVAILABLE:
         return (
             "HubSpot answers, but takes no writes: contact after contact was refused. The "

@@ -85,6 +85,7 @@ SOURCES: Mapping[str, tuple[str, str]] = {
     "console/runs.py _failures": (WARNINGS, "joins what it says of some and of others"),
     "hubspot/preview.py _NOT_TOLD": (CONTACT, "goes through _planned as an argument"),
     "rules/reaction.py _rejection": (CONTACT, "adds the administrator's rule to HubSpot's words"),
+    "run.py _TOO_SLOW": (HUBSPOT, "is the reason of a run that nothing else stopped"),
     "store/check_up.py _fault_of": (DESK, "its answers reach _table in a list"),
     "sync.py Sync._report": (HUBSPOT, "the signal's words are handed over as a field"),
 }
@@ -119,6 +120,7 @@ PASSED_ON: Mapping[str, str] = {
     "store/reset_copy.py _to_json": "a copy of the row's error",
     "sync.py Sync._work": _ERRORS,
     "sync.py Sync._work_together": "exceptions that are raised again, not words",
+    "worker.py Worker._conclude": "the last contact's words, where it is the rate limit",
     "worker.py Worker._withhold_unconfirmed": "its argument, which is the stop's words",
     "worker.py Worker._work": _ERRORS,
     "worker.py Worker._write": _ERRORS,

@@ -35,7 +35,7 @@ from hubspot_sync.rules.identity import (
     is_record_id,
     is_same_contact,
 )
-from hubspot_sync.rules.reaction import account_full, is_unexplained
+from hubspot_sync.rules.reaction import account_full, is_unexplained, rate_limit_used_up
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Outcome, Released, Stopped
 from hubspot_sync.rules.verdict import EVERYONE, outcome_of
@@ -294,11 +294,14 @@ class BatchLane:
         """Tell a request that HubSpot cannot take from a HubSpot that takes none."""
         self._careful.require_hubspot(trouble)
         self._refusals_in_a_row += 1
-        if self._refusals_in_a_row >= EVERYONE:
-            raise EveryoneRefused(
-                "HubSpot answers, but takes no writes: request after request was refused. The "
-                f"contacts are safe in the queue. The last refusal: {trouble}."
-            ) from trouble
+        if self._refusals_in_a_row < EVERYONE:
+            return
+        if trouble.rate_limited:
+            raise EveryoneRefused(rate_limit_used_up(trouble)) from trouble
+        raise EveryoneRefused(
+            "HubSpot answers, but takes no writes: request after request was refused. The "
+            f"contacts are safe in the queue. The last refusal: {trouble}."
+        ) from trouble
 
 
 def _may_be_stored(group: Group) -> bool:

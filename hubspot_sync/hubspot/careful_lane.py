@@ -19,7 +19,13 @@ from hubspot_sync.rules.identity import (
     is_same_contact,
 )
 from hubspot_sync.rules.mapping import Contact
-from hubspot_sync.rules.reaction import UNAVAILABLE, account_full, is_unexplained
+from hubspot_sync.rules.reaction import (
+    RATE_LIMITED,
+    UNAVAILABLE,
+    account_full,
+    is_unexplained,
+    rate_limit_used_up,
+)
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.rules.verdict import outcome_of
@@ -69,9 +75,13 @@ class CarefulLane:
         except Unavailable as trouble:
             self.require_hubspot(trouble)
             if trouble.rate_limited:
-                return Stopped(f"{trouble}: the portal's rate limit is used up by other programs")
+                return Stopped(
+                    rate_limit_used_up(trouble),
+                    RATE_LIMITED,
+                    correlation_id=trouble.correlation_id,
+                )
             return Failed(
-                f"{trouble}, though it answers for others",
+                f"{trouble}, though it answers other requests",
                 UNAVAILABLE,
                 correlation_id=trouble.correlation_id,
             )
@@ -95,10 +105,7 @@ class CarefulLane:
 
 def _down(trouble: Unavailable, still: Unavailable) -> str:
     if still.rate_limited:
-        return (
-            "The portal's rate limit is used up by other programs: even a small read is refused. "
-            "The contacts are safe in the queue."
-        )
+        return rate_limit_used_up(still)
     return (
         f"HubSpot is down or cannot be reached: {trouble}; to a small read: {still}. The contacts "
         "are safe in the queue; see https://status.hubspot.com."

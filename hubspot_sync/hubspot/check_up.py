@@ -5,6 +5,7 @@ from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.rules.mapping import custom_properties, differences
+from hubspot_sync.rules.reaction import rate_limit_used_up
 
 NEEDED_SCOPES = (
     "crm.objects.contacts.read",
@@ -47,6 +48,9 @@ def look_at_hubspot(
 
 def _without_account(trouble: HubSpotSyncError) -> Check:
     match trouble:
+        case Unavailable() if trouble.rate_limited:
+            words, _, mend = rate_limit_used_up(trouble).partition(". ")
+            return Check("token", CheckState.UNREACHABLE, words, f"{mend.partition(';')[0]}.")
         case Unavailable() | NotFound():
             mend = "Look at https://status.hubspot.com, HUBSPOT_API_BASE_URL, and the proxy."
             return Check("token", CheckState.UNREACHABLE, f"no usable answer: {trouble}", mend)

@@ -27,7 +27,7 @@ from hubspot_sync.rules.mapping import (
     property_map,
 )
 from hubspot_sync.rules.pace import next_midnight
-from hubspot_sync.rules.reaction import property_missing
+from hubspot_sync.rules.reaction import property_missing, rate_limit_used_up
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +81,19 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Unavailable as trouble:
+        if trouble.rate_limited:
+            raise HubSpotDown(rate_limit_used_up(trouble)) from trouble
         raise HubSpotDown(
             f"HubSpot is down or cannot be reached: {trouble}. The contacts are safe in the queue; "
             "see https://status.hubspot.com."
         ) from trouble
     except (ContactRejected, Conflict, NotFound) as refusal:
+        words = str(refusal).removeprefix("HubSpot refused the contact: ")
+        status = "HTTP 404, " if isinstance(refusal, NotFound) else ""
         raise HubSpotDown(
-            f"HubSpot refuses a request about the portal: {refusal}. Check HUBSPOT_API_BASE_URL, "
-            "HUBSPOT_API_VERSION and the property settings; the contacts are safe in the queue."
+            f"HubSpot refuses a request about the portal: {status}{words}. Check "
+            "HUBSPOT_API_BASE_URL, HUBSPOT_API_VERSION and the property settings; the contacts are "
+            "safe in the queue."
         ) from refusal
 
 

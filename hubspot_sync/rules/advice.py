@@ -62,7 +62,7 @@ _REASONS = tuple(
             Reason("a custom property is missing", "Run create-properties."),
         ),
         (
-            r"HubSpot's daily limit|\d+ of the portal's|The portal's rate|.*: the portal's rate",
+            r"HubSpot's daily limit|\d+ of the portal's|The portal's rate",
             Reason("HubSpot's limits were used up", _COMES_BACK),
         ),
         (
@@ -70,7 +70,7 @@ _REASONS = tuple(
             Reason("HubSpot took no writes", _COMES_BACK),
         ),
         (
-            r"(?!HubSpot refused the contact).*, though it answers for others",
+            r"(?!HubSpot refused the contact).*, though it answers other requests",
             Reason("HubSpot stumbles over it", "Look at its name and phone for odd characters."),
         ),
         (

@@ -29,6 +29,9 @@ from hubspot_sync.rules.words import one_line
 UNAVAILABLE = Signature("UNAVAILABLE")
 """The signature of a contact for which HubSpot gave no usable answer."""
 
+RATE_LIMITED = Signature("RATE_LIMITED")
+"""That of a contact which HubSpot would take, if others left it the requests."""
+
 LONGEST_WORDS = 500
 LONGEST_NAME = 100
 LONGEST_MESSAGE = 300
@@ -226,6 +229,14 @@ def property_missing(names: Collection[str]) -> PropertyMissing:
     return PropertyMissing(
         f"HubSpot has no contact property {listed}. Run 'hubspot-sync create-properties' (or "
         "correct the HUBSPOT_CUSTOM_PROPERTY_… settings); the contacts are safe in the queue."
+    )
+
+
+def rate_limit_used_up(trouble: Unavailable) -> str:
+    """Return what a 429 amounts to that no wait has mended."""
+    return (
+        f"The portal's rate limit is used up by other programs ({trouble}). Find them in HubSpot "
+        "under Development; the contacts are safe in the queue."
     )
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hubspot_sync.errors import ContactRejected, Signature
-from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import Failed, Outcome, Stopped
 
 EVERYONE = 10
 """So many contacts refused alike are everyone."""
 
+_NO_ANSWERS = (UNAVAILABLE, RATE_LIMITED)
 _ALWAYS_ITS_OWN = frozenset({"INVALID_EMAIL"})
 
 
@@ -73,7 +74,7 @@ class Tally:
         is_alike = self.alike is not None and self.last in (None, signature)
         return Tally(
             alike=(self.alike or 0) + 1 if is_alike else None,
-            in_a_row=self.in_a_row + 1 if signature == UNAVAILABLE else self.in_a_row,
+            in_a_row=self.in_a_row + (signature in _NO_ANSWERS),
             last=signature,
         )
 

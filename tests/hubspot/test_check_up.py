@@ -177,9 +177,7 @@ def test_quota_that_is_not_told_is_not_checked(look: Any) -> None:
     assert about(look(), "quota").state is UNKNOWN
 
 
-@pytest.mark.parametrize(
-    "fault", [{"status": 503}, {"drop": True}, {"status": 429}, {"body": "<html>no</html>"}]
-)
+@pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}, {"body": "<html>no</html>"}])
 def test_hubspot_that_does_not_answer_is_unreachable(
     look: Any, hubspot: Emulator, fault: dict[str, Any]
 ) -> None:
@@ -187,6 +185,16 @@ def test_hubspot_that_does_not_answer_is_unreachable(
     checks = look()
     assert checks[0].state is UNREACHABLE
     assert "HUBSPOT_API_BASE_URL" in checks[0].mend
+
+
+def test_rate_limit_is_not_called_an_outage(look: Any, hubspot: Emulator) -> None:
+    hubspot.fault(times=None, status=429)
+    check = look()[0]
+    assert check.state is UNREACHABLE
+    assert check.words == (
+        "The portal's rate limit is used up by other programs (HubSpot answered HTTP 429)"
+    )
+    assert check.mend == "Find them in HubSpot under Development."
 
 
 # told

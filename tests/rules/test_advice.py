@@ -43,7 +43,8 @@ ALIKE = (
 )
 NO_WRITES = (
     "HubSpot answers, but takes no writes: contact after contact was refused. The contacts are "
-    "safe in the queue. The last refusal: HubSpot answered HTTP 503, though it answers for others"
+    "safe in the queue. The last refusal: HubSpot answered HTTP 503, though it answers other "
+    "requests"
 )
 REQUESTS_REFUSED = (
     "HubSpot answers, but takes no writes: request after request was refused. The contacts are "
@@ -143,13 +144,9 @@ WRITTEN: tuple[tuple[str, str], ...] = (
     ),
     (
         (
-            "The portal's rate limit is used up by other programs: even a small read is refused. "
-            f"{SAFE}"
+            "The portal's rate limit is used up by other programs (HubSpot answered HTTP 429). "
+            "Find them in HubSpot under Development; the contacts are safe in the queue."
         ),
-        "limits",
-    ),
-    (
-        "HubSpot answered HTTP 429: the portal's rate limit is used up by other programs",
         "limits",
     ),
     ("the run was asked to end before HubSpot confirmed it", "by itself"),
@@ -169,7 +166,7 @@ WRITTEN: tuple[tuple[str, str], ...] = (
         (f"{DOWN}: {trouble}; to a small read: {trouble}. {SEE}", "by itself")
         for trouble in TROUBLES
     ),
-    *((f"{trouble}, though it answers for others", "stumbles") for trouble in TROUBLES),
+    *((f"{trouble}, though it answers other requests", "stumbles") for trouble in TROUBLES),
 )
 
 WRITTEN_TOO: tuple[tuple[str, str], ...] = (

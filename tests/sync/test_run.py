@@ -345,6 +345,49 @@ def test_ten_bad_addresses_do_not_stop_the_run(
     assert (report.state, outcomes(report)) == ("partial", {"failed": 12})
 
 
+@pytest.mark.parametrize("count", [1, 3, 12])
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_rate_limit_that_lets_nothing_through_stops_the_run(
+    table: Contacts, runs: Runs, hubspot: Emulator, count: int
+) -> None:
+    """Fewer than ten contacts prove nothing about HubSpot, but nothing was delivered."""
+    keys = table.add_all([f"c{number}@example.com" for number in range(count)])
+    hubspot.fault(method="POST", path=WRITES, status=429, policy="SECONDLY", times=None)
+    report = runs.queue(10)
+    assert (report.state, report.exit_code) == (RunState.STOPPED, 3)
+    assert str(report.reason) == (
+        "The portal's rate limit is used up by other programs (HubSpot answered HTTP 429). Find "
+        "them in HubSpot under Development; the contacts are safe in the queue."
+    )
+    assert retry_counts(table) == {0}
+    if count == 1:
+        (waiting,) = keys
+        hubspot.clear_faults()
+        assert runs.one(waiting).state is RunState.DONE
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_sync_one_that_meets_a_used_up_rate_limit_is_stopped(
+    table: Contacts, runs: Runs, hubspot: Emulator
+) -> None:
+    key = table.add()
+    hubspot.fault(method="POST", path=r"/objects/contacts$", status=429, times=None)
+    report = runs.one(key)
+    assert (report.state, report.exit_code) == (RunState.STOPPED, 3)
+    assert "rate limit is used up" in str(report.reason)
+
+
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_rate_limit_met_before_any_contact_is_not_called_an_outage(
+    table: Contacts, runs: Runs, hubspot: Emulator
+) -> None:
+    table.add()
+    hubspot.fault(status=429, policy="TEN_SECONDLY_ROLLING", times=None)
+    report = runs.queue(10)
+    assert report.state is RunState.STOPPED
+    assert str(report.reason).startswith("The portal's rate limit is used up by other programs")
+
+
 def test_hubspot_that_takes_no_writes_stops_after_ten_refusals(
     table: Contacts, runs: Runs, hubspot: Emulator
 ) -> None:
