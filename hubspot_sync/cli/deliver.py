@@ -124,7 +124,10 @@ def sync_queue(
 def sync_one(
     contact_id: Annotated[str, typer.Argument(help="The contact's UUID.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Send it even where the decision is Skipped.")
+        bool,
+        typer.Option(
+            "--force", help="Send it even where the decision is Skipped; it is Complete after that."
+        ),
     ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,

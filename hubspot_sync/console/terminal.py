@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hubspot_sync.console.streams import Guarded, is_log
-from hubspot_sync.errors import HubSpotSyncError
+from hubspot_sync.errors import HubSpotSyncError, RunStopped
 from hubspot_sync.report import SCHEMA_VERSION, RunState
 from hubspot_sync.rules.alarm import span
 from hubspot_sync.rules.words import escaped, shortened, visible
@@ -28,6 +28,8 @@ MOST_OF_EMAIL = 254
 MOST_OF_STATUS = 12
 MOST_OF_ID = 14
 """Characters that a cell shows of what may be a stranger's: real ones fit."""
+
+_RUNS = ("sync-queue", "sync-one")
 
 WIDTH_WITHOUT_TERMINAL = 100
 """Columns where there is no terminal to ask: in a log, and in cron's mail."""
@@ -90,7 +92,9 @@ def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
 
     Why a run of the queue did not begin goes to its log too.
     """
-    lines = str(error).splitlines()
+    # As a run that has begun says it, so that one search finds both.
+    prefix = "The run stopped: " if command in _RUNS and isinstance(error, RunStopped) else ""
+    lines = f"{prefix}{error}".splitlines()
     for line in lines:
         make_console(stderr=True).print(Text(visible(line), style="red"), soft_wrap=True)
     if command == "sync-queue" and not as_json and is_log(sys.stdout, sys.stderr):

@@ -38,8 +38,9 @@ def alarms(
             f"The queue is longer than cron's runs take: {waited}. Run sync-queue --drain, or "
             "raise HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE."
             if has_worked
-            else f"Cron seems to have stopped, or its runs stop at once: {waited}, and nothing was "
-            "delivered since. Look at the crontab and its log."
+            else f"Cron seems to have stopped, its runs stop at once, or another program keeps the "
+            f"rows locked: {waited}, and nothing was delivered since. Look at the crontab and its "
+            "log."
         )
     if left_behind:
         told.append(

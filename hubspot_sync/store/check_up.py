@@ -161,6 +161,10 @@ def _rights(connection: Connection) -> list[Check]:
     if missing:
         mend = f"GRANT SELECT, UPDATE ON {TABLE} TO the user in DATABASE_URL;"
         return [Check("rights", CheckState.MEND, f"no {' and no '.join(missing)}", mend)]
+    if connection.exec_driver_sql("SHOW default_transaction_read_only").scalar_one() == "on":
+        words = "this user's transactions are read-only"
+        mend = "ALTER ROLE … SET default_transaction_read_only = off, or ask who runs the server."
+        return [Check("rights", CheckState.MEND, words, mend)]
     if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
         words, mend = "this is a replica", "Point DATABASE_URL at the primary server."
         return [Check("rights", CheckState.MEND, words, mend)]

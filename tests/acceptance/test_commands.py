@@ -167,6 +167,7 @@ def test_sync_one_refused_exits_1(table: Contacts, program: Program) -> None:
     document = program.run("sync-one", str(key), "--json").document
     assert document["state"] == "refused"
     assert program.run("sync-one", str(key), "--force").code == 0
+    assert table.state(key) == ("Complete", "Complete"), "as the README says"
 
 
 @pytest.mark.parametrize("shape", ["sqlite", "app"])

@@ -1628,6 +1628,8 @@ def test_control_api_refuses_a_fault_it_does_not_know(
 ) -> None:
     response = requests.post(f"{emulator.url}/_emulator/faults", json=body, timeout=5)
     assert response.status_code == 400
+    name = next(iter(body))
+    assert name == "path" or f"a fault has no {name} here, but: after_write" in response.text
 
 
 def test_control_api_shows_requests_and_is_none_itself(emulator: Emulator, call: Call) -> None:

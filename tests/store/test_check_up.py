@@ -249,6 +249,10 @@ def test_user_without_rights_is_told_the_grant(bent: Callable[..., Engine], odd_
         assert about(look_at_database(reader), "rights").words == "no SELECT and no UPDATE"
         run(f"GRANT SELECT, UPDATE ON contacts TO {role}")
         assert about(look_at_database(reader), "rights").state is OK
+        run(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+        reader.dispose()
+        check = about(look_at_database(reader), "rights")
+        assert (check.state, check.words) == (MEND, "this user's transactions are read-only")
     finally:
         reader.dispose()
         run(f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -1,7 +1,10 @@
 """The endpoints that HubSpot does not have: they preload the emulator, break it and look inside."""
 
+from dataclasses import fields
+
 from hubspot_sync.hubspot.emulator.account import Account
 from hubspot_sync.hubspot.emulator.answers import Answer, bad_json
+from hubspot_sync.hubspot.emulator.faults import Fault
 from hubspot_sync.hubspot.emulator.request import Request, written
 
 
@@ -23,8 +26,11 @@ class ControlEndpoints:
 
     def add_fault(self, request: Request) -> Answer:
         """Add a fault, of the attributes that JSON can tell."""
-        if request.body.keys() & {"reached", "release"}:
-            raise bad_json("only a fault of this process has events")
+        told = {each.name for each in fields(Fault)} - {"reached", "release"}
+        unknown = sorted(request.body.keys() - told)
+        if unknown:
+            known = ", ".join(sorted(told))
+            raise bad_json(f"a fault has no {', '.join(unknown)} here, but: {known}")
         self._account.fault(**request.body)
         return Answer(201, request.body)
 
