@@ -7,8 +7,6 @@ that request has the process exactly there. The product knows nothing of it.
 
 import http.client
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +17,8 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, event, text
+
+from tests.acceptance.forked import Forked
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -41,22 +41,10 @@ HELD = "^/held$"
 Row = dict[str, Any]
 
 
-def start(program: "Program", at: str, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+def start(program: "Program", at: str, *arguments: str, **more: str) -> Forked:
     """Start a command as a process of its own that will stand still at a point."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.acceptance.held", *arguments],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "HELD_AT": at,
-            **program.environment,
-            **more,
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = os.environ | {"HELD_AT": at} | program.environment | more
+    return Forked("tests.acceptance.held", arguments, environment)
 
 
 @contextmanager
@@ -69,7 +57,7 @@ def hold(hubspot: "Emulator", **matching: Any) -> Iterator["Fault"]:
         release.set()
 
 
-def kill_at(process: "subprocess.Popen[str]", *points: "Fault") -> None:
+def kill_at(process: Forked, *points: "Fault") -> None:
     """Kill a run as soon as it stands at all of the points."""
     with process:
         reached = all(point.reached.wait(20) for point in points)

@@ -4,8 +4,6 @@ import os
 import select
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import zlib
 from collections import Counter
@@ -26,66 +24,12 @@ from hubspot_sync.report import RunReport
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.store import run_places
 from hubspot_sync.store.contact_queue import ContactQueue
-from tests.acceptance.program import ROOT, Ended, Program
+from tests.acceptance.forked import Forked
+from tests.acceptance.program import Ended, Program
 from tests.conftest import LEASE, Runs
 from tests.tables import Contacts
 
 PLACES = "HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES"
-
-DOOMED = """
-import os, re, signal, sys
-
-import requests
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-from sqlalchemy.pool import Pool
-
-from hubspot_sync.cli import main
-
-point, which = sys.argv[1:3]
-sys.argv[1:3] = []
-committed, is_written = 0, False
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@event.listens_for(Engine, "after_cursor_execute")
-def note(_connection, _cursor, statement, *_):
-    global is_written
-    is_written = is_written or "UPDATE contacts SET" in statement
-
-
-@event.listens_for(Engine, "commit")
-def count(_connection):
-    global committed, is_written
-    if is_written:
-        committed, is_written = committed + 1, False
-        if point == "written" and committed == int(which):
-            die()
-
-
-@event.listens_for(Pool, "checkin")
-def given_back(*_):
-    if point == "committed" and committed == int(which):
-        die()
-
-
-send = requests.Session.send
-
-
-def send_and_die(session, request, **options):
-    answer = send(session, request, **options)
-    if point == "answered" and re.search(which, request.url):
-        die()
-    return answer
-
-
-requests.Session.send = send_and_die
-main()
-"""
-"""A run that kills itself: before a commit, after a commit, or when HubSpot has answered."""
 
 CONTACTS = 2_000
 VICTIMS_TAKE = 8
@@ -120,14 +64,14 @@ EVERY_RETRY_COLUMN = ("retry_count", "next_retry_at", "last_retry_at", "last_fai
 class HeldRun:
     """A run that has its place and its contacts, and waits for HubSpot's answer."""
 
-    process: "subprocess.Popen[str]"
+    process: Forked
     release: threading.Event
 
     def finish(self) -> Ended:
         """Let HubSpot answer, and the run go to its end."""
         self.release.set()
         out, err = self.process.communicate(timeout=30)
-        return Ended(self.process.returncode, out, err)
+        return Ended(self.process.code, out, err)
 
     def kill(self) -> None:
         """End the run without a word."""
@@ -151,18 +95,10 @@ def held_run(
             process.kill()
 
 
-def start_doomed(
-    program: Program, point: tuple[str, str], *arguments: str, **more: str
-) -> "subprocess.Popen[str]":
+def start_doomed(program: Program, point: tuple[str, str], *arguments: str, **more: str) -> Forked:
     """Start a run that dies by SIGKILL at exactly this point."""
-    return subprocess.Popen(
-        [sys.executable, "-c", DOOMED, *point, "sync-queue", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **program.environment, **more},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = os.environ | program.environment | more
+    return Forked("tests.acceptance.doomed", (*point, "sync-queue", *arguments), environment)
 
 
 def wait_for_place(table: Contacts, place: int = 0) -> None:
@@ -210,19 +146,19 @@ class Crowd:
             }
         )
 
-    def start(self, workers: int = 1) -> "subprocess.Popen[str]":
+    def start(self, workers: int = 1) -> Forked:
         """Start a run that drains the queue."""
         return self._keep(
             self._program.start("sync-queue", "--drain", "--json", "--workers", str(workers))
         )
 
-    def start_doomed(self, point: tuple[str, str]) -> "subprocess.Popen[str]":
+    def start_doomed(self, point: tuple[str, str]) -> Forked:
         """Start a run that takes a few and dies."""
         return self._keep(
             start_doomed(self._program, point, "--limit", str(VICTIMS_TAKE), "--workers", "1")
         )
 
-    def _keep(self, process: "subprocess.Popen[str]") -> "subprocess.Popen[str]":
+    def _keep(self, process: Forked) -> Forked:
         self._stack.enter_context(process)
         self._stack.callback(process.kill)
         return process
@@ -254,7 +190,7 @@ def crowd(table: Contacts, program: Program) -> Iterator[Crowd]:
         yield Crowd(table, program, stack)
 
 
-def claimed_by(processes: Sequence["subprocess.Popen[str]"]) -> int:
+def claimed_by(processes: Sequence[Forked]) -> int:
     """Wait for runs that end well, and add up what they claimed and delivered."""
     claimed = 0
     for process in processes:
@@ -275,9 +211,7 @@ def fill_and_tell_hubspot_half(table: Contacts, hubspot: Emulator) -> None:
             hubspot.add_contact({"email": email})
 
 
-def start_all_at_once(
-    table: Contacts, crowd: Crowd, hubspot: Emulator
-) -> list["subprocess.Popen[str]"]:
+def start_all_at_once(table: Contacts, crowd: Crowd, hubspot: Emulator) -> list[Forked]:
     """Start twenty, let none of them past its first question before all have claimed."""
     release = threading.Event()
     coming = 20 - DIE_BEFORE_HUBSPOT

@@ -141,7 +141,7 @@ def test_demo_runs_the_whole_job(tmp_path: Path) -> None:
 
 
 def test_emulator_says_where_it_answers() -> None:
-    with Program().start("emulator", "--port", "0", "--json") as process:
+    with Program().start_afresh("emulator", "--port", "0", "--json") as process:
         assert process.stdout is not None
         said = json.loads(process.stdout.readline())
         answer = requests.get(

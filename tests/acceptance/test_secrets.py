@@ -131,7 +131,7 @@ def test_token_is_not_in_the_process_list(
     release = threading.Event()
     fault = hubspot.fault(method="POST", path="/batch/create", release=release)
     try:
-        with program.start("sync-queue") as process:
+        with program.start_afresh("sync-queue") as process:
             assert fault.reached.wait(20)
             listed = Path(f"/proc/{process.pid}/cmdline").read_bytes()
             named = Path(f"/proc/{process.pid}/comm").read_bytes()

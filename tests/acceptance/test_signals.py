@@ -1,7 +1,6 @@
 """SIGTERM, SIGINT, SIGHUP at every point of a run: the known is settled, the rest given back."""
 
 import signal
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +12,7 @@ import pytest
 from hubspot_sync.hubspot import pace
 from hubspot_sync.hubspot.emulator import Emulator, Fault
 from tests.acceptance import held
+from tests.acceptance.forked import Forked
 from tests.acceptance.held import hold
 from tests.acceptance.program import Ended, Program
 from tests.tables import Contacts
@@ -71,7 +71,7 @@ class Point:
 
 
 def end(
-    process: "subprocess.Popen[str]",
+    process: Forked,
     numbers: list[signal.Signals],
     hubspot: Emulator,
     *points: Fault,
@@ -90,7 +90,7 @@ def end(
     # What was in flight is finished, and no further request starts; several workers may be just
     # about to send one.
     assert requests_to(hubspot) == sent or len(points) > 1
-    return Ended(process.returncode, out, err)
+    return Ended(process.code, out, err)
 
 
 def requests_to(hubspot: Emulator) -> list[tuple[str, str]]:

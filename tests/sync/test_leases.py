@@ -5,7 +5,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from hubspot_sync.rules.mapping import PropertyNames, custom_properties
 from hubspot_sync.settings import load_settings
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import SETTLE_MARGIN
+from tests.acceptance.forked import Forked
 from tests.acceptance.program import Program, environment
 from tests.conftest import LEASE, TOKEN, Runs, Waits
 from tests.tables import Contacts
@@ -425,7 +425,7 @@ def test_hubspot_that_answers_byte_by_byte_after_a_create_stops_it_and_creates_n
 @contextmanager
 def suspended_at_create(
     database_url: str, hubspot: Emulator
-) -> Iterator[tuple["subprocess.Popen[str]", threading.Event]]:
+) -> Iterator[tuple[Forked, threading.Event]]:
     """Start a run of its own, and suspend it when HubSpot has created but not yet answered."""
     release = threading.Event()
     fault = hubspot.fault(path="/batch/create", after_write=True, release=release)
@@ -442,7 +442,7 @@ def suspended_at_create(
                 process.communicate(timeout=20)
 
 
-def wake(process: "subprocess.Popen[str]", release: threading.Event) -> dict[str, Any]:
+def wake(process: Forked, release: threading.Event) -> dict[str, Any]:
     """Let a suspended run go on to its end, and return what it says."""
     release.set()
     process.send_signal(signal.SIGCONT)
