@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from hubspot_sync.environment import is_exposed, read_env_file
 from hubspot_sync.errors import HubSpotSyncError, SettingsError
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.settings import (
     Settings,
     are_there,
-    is_exposed,
     load_settings,
     misspelt,
-    read_env_file,
 )
 
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
-"""The environment, read once and checked as a whole.
+"""The settings, read once and checked as a whole.
 
 To add a setting, start at `Settings` and `load_settings`; `.env.example` and the README list every
 setting, and a test holds them to it.
 """
 
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,7 +18,6 @@ from hubspot_sync.rules.retry import RetryPolicy
 
 DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
 DEFAULT_BASE_URL = "https://api.hubapi.com"
-_ENV_FILE = Path(".env")
 
 LEASE_TIMEOUTS = 12
 """The requests that one contact's delivery can need at its worst, all of them timing out."""
@@ -98,76 +96,9 @@ class Settings:
         )
 
 
-def read_environment(environment: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
-    """Merge a `.env` file below the environment, whose values win.
-
-    Args:
-        environment: usually `os.environ`.
-        env_file: None reads `.env` in the current folder, if there is one.
-
-    Raises:
-        WrongUsage: the file cannot be read, or one that was named is not there.
-    """
-    return read_env_file(env_file) | dict(environment)
-
-
-def read_env_file(env_file: Path | None) -> dict[str, str]:
-    """Return what a settings file holds; nothing where none was named and there is no `.env`.
-
-    Raises:
-        WrongUsage: the file cannot be read, or one that was named is not there.
-    """
-    from dotenv import dotenv_values
-
-    path = env_file or _ENV_FILE
-    if env_file is None and not _is_env_file_there():
-        return {}
-    try:
-        # Opened by us, for it may be a pipe, such as a shell's <(...).
-        with path.open(encoding="utf-8") as stream:
-            values = dotenv_values(stream=stream, interpolate=False)
-    except FileNotFoundError:
-        raise WrongUsage(f"--env-file {path}: there is no such file.") from None
-    except OSError as error:
-        raise WrongUsage(
-            f"The settings file {path} cannot be read ({error.strerror}): let the program's user "
-            "read it, or run as that user."
-        ) from error
-    except UnicodeDecodeError:
-        raise WrongUsage(f"The settings file {path} is no text in UTF-8: write it anew.") from None
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _is_env_file_there() -> bool:
-    try:
-        return stat.S_ISREG(_ENV_FILE.stat().st_mode)
-    except PermissionError as error:
-        raise WrongUsage(
-            f"The current folder cannot be entered ({error.strerror}), so no .env is looked for: "
-            "change to another folder, or name the settings file with --env-file (/dev/null for "
-            "none)."
-        ) from error
-    except OSError:
-        return False
-
-
 def are_there(variables: Mapping[str, str]) -> bool:
     """Tell whether any setting is set, be it to nothing."""
     return not known_names().isdisjoint(variables)
-
-
-def exposed(env_file: Path | None) -> Path | None:
-    """Return the settings file where every user of the machine may read it."""
-    path = env_file or _ENV_FILE
-    return path if is_exposed(path) else None
-
-
-def is_exposed(path: Path) -> bool:
-    """Tell whether every user of the machine may read a file."""
-    try:
-        return path.is_file() and bool(path.stat().st_mode & stat.S_IROTH)
-    except (OSError, ValueError):
-        return False
 
 
 def load_settings(variables: Mapping[str, str]) -> Settings:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hubspot_sync.environment import read_environment
 from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.rules.mapping import PropertyNames
 from hubspot_sync.rules.retry import RetryPolicy
@@ -16,7 +17,6 @@ from hubspot_sync.settings import (
     known_names,
     load_settings,
     misspelt,
-    read_environment,
 )
 
 TOKEN = "pat-na1-xxxxxxxx"

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubspot_sync.cli.frame import close_with_command
+from hubspot_sync.environment import exposed, read_environment
 from hubspot_sync.settings import (
     Settings,
     are_there,
-    exposed,
     load_settings,
-    read_environment,
 )
 
 if TYPE_CHECKING:

@@ -25,12 +25,13 @@ from hypothesis import strategies as st
 from typer.main import get_command
 
 from hubspot_sync.cli import app
+from hubspot_sync.environment import exposed
 from hubspot_sync.errors import DatabaseUnavailable, SettingsError
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.run import Plan
-from hubspot_sync.settings import Settings, exposed, load_settings
+from hubspot_sync.settings import Settings, load_settings
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from tests.acceptance.program import ROOT, Ended, Program
