@@ -25,7 +25,8 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
 from hubspot_sync.settings import Settings
 from hubspot_sync.store.contact_queue import ContactQueue
-from hubspot_sync.store.database import DatabaseTime, contacts, make_engine
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.table import DatabaseTime, contacts
 
 _KEYS = UUID("6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b")
 """Keys are made from this and a number, so that every demo shows the same contacts."""

@@ -31,7 +31,7 @@ from hubspot_sync.cli import app, deliver, set_up
 from hubspot_sync.clock import Pulse
 from hubspot_sync.console import runs, terminal
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.store import check_up, database
+from hubspot_sync.store import check_up, database, table
 
 FOLDER = Path(__file__).parent.parent / "docs" / "screens"
 START = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -107,7 +107,7 @@ class Stage:
             for number, (email, name, phone) in enumerate(people)
         ]
         with self.engine.begin() as connection:
-            connection.execute(insert(database.contacts), rows)
+            connection.execute(insert(table.contacts), rows)
 
     def run(self, *arguments: str, ends_with: int = 0) -> None:
         """Run a command, which has the screen to itself."""

@@ -14,8 +14,9 @@ from hubspot_sync.report import Check, CheckState
 from hubspot_sync.rules.alarm import span
 from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
-from hubspot_sync.store.database import TABLE, DatabaseTime, contacts, transaction
+from hubspot_sync.store.database import transaction
 from hubspot_sync.store.due import INDEXES, has_index
+from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
 
 OLDEST_POSTGRESQL = 15
 MANY_CONTACTS = 10_000

@@ -29,16 +29,11 @@ from hubspot_sync.rules.lifecycle import (
 )
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Outcome, Settlement, settle
-from hubspot_sync.store.database import (
-    TABLE,
-    DatabaseTime,
-    contacts,
-    explain,
-    is_lock_timeout,
-    transaction,
-)
+from hubspot_sync.store.database import transaction
 from hubspot_sync.store.due import is_due, prefer_indexes, rows_to_claim
+from hubspot_sync.store.failures import explain, is_lock_timeout
 from hubspot_sync.store.rows import LockedRow, all_columns, rows_by_id, to_row, write_rows
+from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
 
 log = logging.getLogger(__name__)
 

@@ -1,211 +1,28 @@
-"""How we connect, what the table is, and what a failure of the database means to an operator."""
+"""How we connect, and how a transaction begins and ends."""
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
-from uuid import UUID
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    DateTime,
-    Dialect,
-    Engine,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-    Uuid,
-    create_engine,
-    event,
-    inspect,
-    literal,
-    text,
-)
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import FunctionElement
-from sqlalchemy.types import TypeEngine
 
-from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
-
-TABLE = "contacts"
-CONNECT_TIMEOUT_SECONDS = 10
-SQLITE_BUSY_SECONDS = 5.0
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An instant: aware and UTC in Python, whatever the column keeps.
-
-    The app's `updated_at` has no time zone and PostgreSQL's own do; SQLite drops zones. Naive
-    values that come back are UTC, since every transaction runs in that zone.
-    """
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the instant as the column takes it."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("an instant must have a time zone")
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
-        """Return the instant aware and in UTC."""
-        if value is None:
-            return None
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-class Key(TypeDecorator[UUID]):
-    """A UUID: PostgreSQL's own type, and on SQLite the text with dashes that people write."""
-
-    impl = Uuid
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the type that this database has for it."""
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(String(36))
-        return dialect.type_descriptor(Uuid())
-
-    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> UUID | str | None:
-        """Return the key as the column takes it."""
-        return str(value) if value is not None and dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: UUID | str | None, _: Dialect) -> UUID | None:
-        """Return the key as a UUID."""
-        return UUID(value) if isinstance(value, str) else value
-
-
-class DatabaseTime(FunctionElement[datetime]):
-    """The database's own clock; the only clock that decides what is due."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-    name = "database_time"
-
-
-class DatabaseTimeBefore(FunctionElement[datetime]):
-    """The database's own clock, set back by some seconds, or forward by less than none."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-    name = "database_time_before"
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(literal(seconds, Float))
-
-
-class MomentAfter(FunctionElement[datetime]):
-    """Some seconds after the instant that a column holds."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-    name = "moment_after"
-
-    def __init__(self, moment: ColumnElement[datetime], seconds: float) -> None:
-        super().__init__(moment, literal(seconds, Float))
-
-
-class NewKey(FunctionElement[UUID]):
-    """A random UUID, made by the database for rows that people insert by hand."""
-
-    type = Key()
-    inherit_cache = True
-    name = "new_key"
-
-
-@compiles(DatabaseTime, "postgresql")
-def _postgresql_time(_element: DatabaseTime, _compiler: SQLCompiler, **_: object) -> str:
-    return "now()"
-
-
-@compiles(DatabaseTime, "sqlite")
-def _sqlite_time(_element: DatabaseTime, _compiler: SQLCompiler, **_: object) -> str:
-    # Six digits, as SQLAlchemy writes them: SQLite compares instants as text.
-    return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
-
-
-@compiles(DatabaseTimeBefore, "postgresql")
-def _postgresql_before(element: DatabaseTimeBefore, compiler: SQLCompiler, **_: object) -> str:
-    return f"(now() - make_interval(secs => {compiler.process(element.clauses)}))"
-
-
-@compiles(DatabaseTimeBefore, "sqlite")
-def _sqlite_before(element: DatabaseTimeBefore, compiler: SQLCompiler, **_: object) -> str:
-    seconds = compiler.process(element.clauses)
-    # With its sign written out, for a moment to come is some seconds before, less than none.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+f seconds', -{seconds}))"
-
-
-@compiles(MomentAfter, "postgresql")
-def _postgresql_after(element: MomentAfter, compiler: SQLCompiler, **_: object) -> str:
-    moment, seconds = (compiler.process(each) for each in element.clauses)
-    return f"({moment} + make_interval(secs => {seconds}))"
-
-
-@compiles(MomentAfter, "sqlite")
-def _sqlite_after(element: MomentAfter, compiler: SQLCompiler, **_: object) -> str:
-    moment, seconds = (compiler.process(each) for each in element.clauses)
-    return f"strftime('%Y-%m-%d %H:%M:%f000', {moment}, printf('%+f seconds', {seconds}))"
-
-
-@compiles(NewKey, "postgresql")
-def _postgresql_key(_element: NewKey, _compiler: SQLCompiler, **_: object) -> str:
-    return "gen_random_uuid()"
-
-
-@compiles(NewKey, "sqlite")
-def _sqlite_key(_element: NewKey, _compiler: SQLCompiler, **_: object) -> str:
-    digits = (
-        "hex(randomblob(4)), hex(randomblob(2)), '4' || substr(hex(randomblob(2)), 2), "
-        "'a' || substr(hex(randomblob(2)), 2), hex(randomblob(6))"
-    )
-    return f"lower(printf('%s-%s-%s-%s-%s', {digits}))"
-
-
-metadata = MetaData()
-
-contacts = Table(
-    TABLE,
-    metadata,
-    # Plain strings for statuses: they work on string columns and, since literals have no type
-    # yet when PostgreSQL reads them, on the app's enum columns too.
-    Column("id", Key, primary_key=True, server_default=NewKey()),
-    Column("domain_id", String(36)),
-    Column("page_id", String(36)),
-    Column("email", String),
-    Column("name", String),
-    Column("phone_number", String),
-    Column("hubspot_sync_status", String),
-    Column("hubspot_processing_status", String),
-    Column("hubspot_processing_error", Text),
-    Column("hubspot_contact_id", String),
-    Column("retry_count", Integer, nullable=False, server_default=text("0")),
-    Column("next_retry_at", UtcDateTime),
-    Column("last_retry_at", UtcDateTime),
-    Column("last_failed_crm", String),
-    Column("created_at", UtcDateTime, nullable=False, server_default=DatabaseTime()),
-    Column("updated_at", UtcDateTime, nullable=False, server_default=DatabaseTime()),
+from hubspot_sync.errors import WrongUsage
+from hubspot_sync.store.failures import (
+    SQLITE_BUSY_SECONDS,
+    UnusableFile,
+    explain,
+    is_missing_file,
 )
+from hubspot_sync.store.table import TABLE, contacts
+
+CONNECT_TIMEOUT_SECONDS = 10
 
 
 def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine:
@@ -253,10 +70,6 @@ def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
     return engine
-
-
-class UnusableFile(sqlite3.OperationalError):
-    """An SQLite file that this user cannot open or make, and why."""
 
 
 def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
@@ -342,83 +155,12 @@ def transaction(engine: Engine, *, read_only: bool = False) -> Iterator[Connecti
         raise explain(error) from error
 
 
-def explain(error: SQLAlchemyError) -> HubSpotSyncError:
-    """Return the error of ours that a database error amounts to."""
-    cause = error.orig if isinstance(error, DBAPIError) else None
-    words = _first_line(str(cause or error))
-    code = getattr(cause, "pgcode", None)
-    if code == "42P01" or "no such table" in words or _is_missing_file(error):
-        return WrongUsage(
-            f"There is no table '{TABLE}' in the database. Point DATABASE_URL at the app's "
-            "database, or run 'hubspot-sync init-db' to make the table in it."
-        )
-    if code == "42703" or "no such column" in words:
-        return WrongUsage(
-            f"The table '{TABLE}' lacks a column that the sync needs ({words}). Point DATABASE_URL "
-            "at the app's database, or add the column."
-        )
-    if code == "42501" or code == "25006" or "readonly database" in words:
-        return DatabaseUnavailable(
-            f"The database does not let this user write ({words}). The user in DATABASE_URL needs "
-            f"SELECT and UPDATE on '{TABLE}', on the primary server; an SQLite file and its folder "
-            "must be this user's to write, and not be replaced while a run is at work."
-        )
-    if re.search("too many (connections|clients)|connection slots|connection limit", words):
-        return DatabaseUnavailable(
-            f"The database has no connection left ({words}). Raise its limit, or lower "
-            "HUBSPOT_SYNC_WORKERS: a run needs two more than that; the contacts are safe."
-        )
-    if code == "57014":
-        return DatabaseUnavailable(
-            f"The database ended a query that took too long ({words}). Run 'hubspot-sync init-db "
-            "--indexes', or raise the user's statement_timeout; the contacts are safe."
-        )
-    if code == "53100" or "disk is full" in words:
-        return DatabaseUnavailable(
-            f"The database has no room left ({words}). Free space on its disk; what was not "
-            "settled is taken over when its lease ends."
-        )
-    return _explain_file(cause, words) or DatabaseUnavailable(
-        f"The database cannot be used now: {words}. Check DATABASE_URL, the server, and the "
-        "network between; what was not settled is taken over when its lease ends."
-    )
-
-
-def _explain_file(cause: object, words: str) -> DatabaseUnavailable | None:
-    """Return the error that only a file can have; None where it has another."""
-    if isinstance(cause, UnusableFile):
-        return DatabaseUnavailable(
-            f"The file of DATABASE_URL cannot be used: {words}. Correct it, or run as the user who "
-            "owns it; a good place is a folder of the program's own user, such as "
-            "sqlite:////var/lib/hubspot-sync/contacts.db."
-        )
-    if "database is locked" in words:
-        return DatabaseUnavailable(
-            f"Another program has kept the database locked for {SQLITE_BUSY_SECONDS:g} seconds. "
-            "Find out which one holds a transaction open; what was not settled is taken over when "
-            "its lease ends."
-        )
-    return None
-
-
-def is_lock_timeout(error: SQLAlchemyError) -> bool:
-    """Tell whether another session kept a row locked for longer than we wait."""
-    return isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == "55P03"
-
-
-def _first_line(words: str) -> str:
-    # The driver's first line names the fault; the password is in none of its messages, the
-    # address may be, and what is left of a URL with one is taken out all the same.
-    line = words.strip().splitlines()[0] if words.strip() else "no reason given"
-    return re.sub(r"://[^@\s]*@", "://…@", line).rstrip(".")
-
-
 def has_table(engine: Engine) -> bool:
     """Tell whether the database has a contacts table."""
     try:
         return inspect(engine).has_table(TABLE)
     except OperationalError as error:
-        if _is_missing_file(error):
+        if is_missing_file(error):
             return False
         raise explain(error) from error
 
@@ -430,7 +172,3 @@ def create_table(engine: Engine) -> bool:
     with transaction(engine) as connection:
         connection.execute(CreateTable(contacts, if_not_exists=True))
     return True
-
-
-def _is_missing_file(error: SQLAlchemyError) -> bool:
-    return isinstance(error, OperationalError) and "unable to open database file" in str(error.orig)

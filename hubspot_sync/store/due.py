@@ -33,7 +33,8 @@ from hubspot_sync.rules.lifecycle import (
     ProcessingStatus,
     SyncStatus,
 )
-from hubspot_sync.store.database import DatabaseTime, DatabaseTimeBefore, contacts, explain
+from hubspot_sync.store.failures import explain
+from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, contacts
 
 MOST_LEFT_BEHIND = 10
 """Contacts of dead workers looked at by one claim, which takes over one of them at most."""

@@ -21,9 +21,10 @@ from hubspot_sync.rules.lifecycle import (
     reset_changes,
 )
 from hubspot_sync.rules.mapping import normalise_email
-from hubspot_sync.store.database import TABLE, contacts, transaction
+from hubspot_sync.store.database import transaction
 from hubspot_sync.store.due import READY, is_left_behind
 from hubspot_sync.store.rows import all_columns, to_row, write_rows
+from hubspot_sync.store.table import TABLE, contacts
 
 CHUNK = 500
 """Contacts that one transaction takes."""

@@ -23,14 +23,9 @@ from sqlalchemy import (
 from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.alarm import alarms
 from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
-from hubspot_sync.store.database import (
-    DatabaseTime,
-    DatabaseTimeBefore,
-    MomentAfter,
-    contacts,
-    transaction,
-)
+from hubspot_sync.store.database import transaction
 from hubspot_sync.store.due import READY, TIMED, is_due, is_left_behind
+from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, MomentAfter, contacts
 
 MOST_ERROR_TEXTS = 1_000
 """Different error texts that are read and grouped; the most frequent ones."""

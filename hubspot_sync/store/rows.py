@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, Select, String, cast, column, sel
 
 from hubspot_sync.rules.lifecycle import Changes, Row
 from hubspot_sync.rules.mapping import Contact
-from hubspot_sync.store.database import DatabaseTime, Key, contacts
+from hubspot_sync.store.table import DatabaseTime, Key, contacts
 
 _c = contacts.c
 _VARYING = ("hubspot_processing_error", "hubspot_contact_id")

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from hubspot_sync.store.database import explain, transaction
+from hubspot_sync.store.database import transaction
+from hubspot_sync.store.failures import explain
 
 log = logging.getLogger(__name__)
 

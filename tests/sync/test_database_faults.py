@@ -22,7 +22,8 @@ from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import RunState
 from hubspot_sync.store.contact_queue import ContactQueue
-from hubspot_sync.store.database import explain, make_engine
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.failures import explain
 from tests.acceptance.program import Ended, Program, environment
 from tests.conftest import LEASE, POLICY, Runs, Waits, make_database
 from tests.tables import APP_TABLE, Contacts

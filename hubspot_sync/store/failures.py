@@ -1,0 +1,92 @@
+"""What a failure of the database means to an operator, and what to do about it."""
+
+import re
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+
+from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
+from hubspot_sync.store.table import TABLE
+
+SQLITE_BUSY_SECONDS = 5.0
+"""How long SQLite waits for another program that keeps the database locked."""
+
+
+class UnusableFile(sqlite3.OperationalError):
+    """An SQLite file that this user cannot open or make, and why."""
+
+
+def explain(error: SQLAlchemyError) -> HubSpotSyncError:
+    """Return the error of ours that a database error amounts to."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    words = _first_line(str(cause or error))
+    code = getattr(cause, "pgcode", None)
+    if code == "42P01" or "no such table" in words or is_missing_file(error):
+        return WrongUsage(
+            f"There is no table '{TABLE}' in the database. Point DATABASE_URL at the app's "
+            "database, or run 'hubspot-sync init-db' to make the table in it."
+        )
+    if code == "42703" or "no such column" in words:
+        return WrongUsage(
+            f"The table '{TABLE}' lacks a column that the sync needs ({words}). Point DATABASE_URL "
+            "at the app's database, or add the column."
+        )
+    if code == "42501" or code == "25006" or "readonly database" in words:
+        return DatabaseUnavailable(
+            f"The database does not let this user write ({words}). The user in DATABASE_URL needs "
+            f"SELECT and UPDATE on '{TABLE}', on the primary server; an SQLite file and its folder "
+            "must be this user's to write, and not be replaced while a run is at work."
+        )
+    if re.search("too many (connections|clients)|connection slots|connection limit", words):
+        return DatabaseUnavailable(
+            f"The database has no connection left ({words}). Raise its limit, or lower "
+            "HUBSPOT_SYNC_WORKERS: a run needs two more than that; the contacts are safe."
+        )
+    if code == "57014":
+        return DatabaseUnavailable(
+            f"The database ended a query that took too long ({words}). Run 'hubspot-sync init-db "
+            "--indexes', or raise the user's statement_timeout; the contacts are safe."
+        )
+    if code == "53100" or "disk is full" in words:
+        return DatabaseUnavailable(
+            f"The database has no room left ({words}). Free space on its disk; what was not "
+            "settled is taken over when its lease ends."
+        )
+    return _explain_file(cause, words) or DatabaseUnavailable(
+        f"The database cannot be used now: {words}. Check DATABASE_URL, the server, and the "
+        "network between; what was not settled is taken over when its lease ends."
+    )
+
+
+def _explain_file(cause: object, words: str) -> DatabaseUnavailable | None:
+    """Return the error that only a file can have; None where it has another."""
+    if isinstance(cause, UnusableFile):
+        return DatabaseUnavailable(
+            f"The file of DATABASE_URL cannot be used: {words}. Correct it, or run as the user who "
+            "owns it; a good place is a folder of the program's own user, such as "
+            "sqlite:////var/lib/hubspot-sync/contacts.db."
+        )
+    if "database is locked" in words:
+        return DatabaseUnavailable(
+            f"Another program has kept the database locked for {SQLITE_BUSY_SECONDS:g} seconds. "
+            "Find out which one holds a transaction open; what was not settled is taken over when "
+            "its lease ends."
+        )
+    return None
+
+
+def is_lock_timeout(error: SQLAlchemyError) -> bool:
+    """Tell whether another session kept a row locked for longer than we wait."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == "55P03"
+
+
+def _first_line(words: str) -> str:
+    # The driver's first line names the fault; the password is in none of its messages, the
+    # address may be, and what is left of a URL with one is taken out all the same.
+    line = words.strip().splitlines()[0] if words.strip() else "no reason given"
+    return re.sub(r"://[^@\s]*@", "://…@", line).rstrip(".")
+
+
+def is_missing_file(error: SQLAlchemyError) -> bool:
+    """Tell whether there is no SQLite file, and nothing that keeps one from being made."""
+    return isinstance(error, OperationalError) and "unable to open database file" in str(error.orig)
