@@ -5,6 +5,8 @@ belongs to. Whatever is slow to import is imported where it is used: cron starts
 few minutes.
 """
 
+import sys
+
 # Imported for the commands in them; their order is the order of the help.
 from hubspot_sync.cli import deliver, desk, set_up, trial
 from hubspot_sync.cli.frame import app
@@ -14,4 +16,11 @@ __all__ = ["app", "deliver", "desk", "main", "set_up", "trial"]
 
 def main() -> None:
     """Run the program."""
-    app()
+    try:
+        app()
+    except OSError as trouble:
+        # Help and version are printed by the library, and a disk may be full.
+        from hubspot_sync.console.streams import throw_away
+
+        throw_away(sys.stdout)
+        sys.exit(f"Standard output could not be written ({trouble.strerror}).")

@@ -37,6 +37,13 @@ def is_log(output: TextIO, errors: TextIO) -> bool:
     return stat.S_ISREG(kept.st_mode) and not os.path.samestat(kept, beside)
 
 
+def throw_away(stream: TextIO) -> None:
+    """Send nowhere what is still to come: Python flushes at its end, and would fail once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 class Guarded:
     """A stream that takes everything, and after the first trouble throws it away."""
 
@@ -64,7 +71,4 @@ class Guarded:
     def _give_up(self, trouble: OSError) -> None:
         if trouble.errno != errno.EPIPE and self._stream is sys.stdout:
             _trouble.append(trouble.strerror or str(trouble))
-        # Python flushes once more at its end, and would end with a code of its own.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+        throw_away(self._stream)

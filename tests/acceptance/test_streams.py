@@ -71,6 +71,13 @@ def test_refusal_is_told_though_the_log_is_full(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_on_a_full_disk_is_no_traceback(program: Program, option: str) -> None:
+    ended = in_shell(program, f"sync {option} > /dev/full")
+    assert ended.returncode == 1
+    assert ended.stderr == "Standard output could not be written (No space left on device).\n"
+
+
 def test_reader_who_goes_away_is_no_trouble(
     table: Contacts, program: Program, hubspot: Emulator
 ) -> None:
