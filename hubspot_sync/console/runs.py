@@ -62,9 +62,10 @@ _STYLES = {
 
 def show_run(report: RunReport, *, as_json: bool, quiet: bool = False) -> None:
     """Show what became of a run; with `quiet` only where something went wrong."""
+    held_up = report.counts.get(OutcomeName.STOPPED, 0)
     if as_json:
         print_json(run_to_json(report))
-    elif quiet and report.state in (RunState.DONE, RunState.BUSY):
+    elif quiet and report.state in (RunState.DONE, RunState.BUSY) and not held_up:
         return
     else:
         _show_contacts(_without_delivered(report) if quiet else report)
@@ -74,6 +75,11 @@ def show_run(report: RunReport, *, as_json: bool, quiet: bool = False) -> None:
         warn(f"The run stopped: {report.reason}", is_logged=not as_json)
     elif report.failures:
         warn(_failures(report))
+    if held_up and report.state is not RunState.STOPPED:
+        warn(
+            f"{contacts(held_up)} could not be sent now, and will be tried again. The table says "
+            "why."
+        )
 
 
 def _without_delivered(report: RunReport) -> RunReport:

@@ -104,21 +104,29 @@ class MetricsFile:
         """Write the file, and return whether it has the news; what goes wrong ends no run."""
         try:
             write_metrics(self._path, news, found, now=time.time())
-        except (OSError, Timeout) as trouble:
+        except OSError as trouble:
+            # The lock's time-out is one, too.
             if not self._has_warned:
                 self._warn(trouble)
             return False
         return True
 
-    def _warn(self, trouble: OSError | Timeout) -> None:
-        why = trouble.strerror if isinstance(trouble, OSError) else None
+    def _warn(self, trouble: OSError) -> None:
+        self._has_warned = True
+        if isinstance(trouble, Timeout):
+            log.warning(
+                "The metrics file %s is kept locked by another program, so the numbers of this run "
+                "are not in it. Find it with: fuser %s.lock",
+                self._path,
+                self._path,
+            )
+            return
         log.warning(
             "The metrics file %s could not be written (%s). Let this user write to its folder, or "
             "correct HUBSPOT_SYNC_METRICS_FILE.",
             self._path,
-            why or "another run keeps it locked",
+            trouble.strerror,
         )
-        self._has_warned = True
 
     def _overview(self) -> "Overview | None":
         try:
@@ -148,10 +156,14 @@ class News:
         return self.end is None or self.end.went_through
 
     @property
-    def of_a_run(self) -> "RunEnd | None":
-        """The end of a run that had something to do with HubSpot; a note proves nothing."""
-        is_note = self.end and self.end.state in (RunState.BUSY, RunState.DISABLED)
-        return None if is_note else self.end
+    def is_note(self) -> bool:
+        """Whether a run ended without having begun, which proves nothing."""
+        return self.end is not None and self.end.state in (RunState.BUSY, RunState.DISABLED)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a run went through that had nothing to do."""
+        return self.end is not None and self.end.went_through and not any(self.end.counts.values())
 
 
 def write_metrics(path: Path, news: News, found: "Overview | None", *, now: float) -> None:
@@ -174,7 +186,9 @@ def write_metrics(path: Path, news: News, found: "Overview | None", *, now: floa
     with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=_LOCK_MODE):
         before = _read(path)
         registry = CollectorRegistry()
-        registry.register(_Families([*_of_runs(news, before, now), *_of_queue(found)]))
+        is_news = not (news.is_note or _is_lull(news, before, found))
+        of_runs = _of_runs(news, before, now, is_news=is_news)
+        registry.register(_Families([*of_runs, *_of_queue(found)]))
         write_to_textfile(str(path), registry)
         # Others are to read it, whatever this user's umask; there is nothing secret in it.
         path.chmod(0o644)
@@ -211,7 +225,16 @@ def _read(path: Path) -> Samples:
     return held
 
 
-def _of_runs(news: News, before: Samples, now: float) -> Iterator[Metric]:
+def _is_lull(news: News, before: Samples, found: "Overview | None") -> bool:
+    """Tell whether a run was idle because what the last one could not send waits for its retry.
+
+    Such a run between two that stop must not end the alarm about them.
+    """
+    has_stopped = before.get((f"{PREFIX}last_run_exit_code", ())) == HubSpotSyncError.exit_code
+    return news.is_idle and has_stopped and found is not None and any(found.retries)
+
+
+def _of_runs(news: News, before: Samples, now: float, *, is_news: bool) -> Iterator[Metric]:
     none = dict.fromkeys((*map(str, RunState), "refused"), 0)
     runs = none | ({news.end.state: 1} if news.end else {})
     yield _counted("runs", "Runs by how they ended.", "state", runs, before)
@@ -225,8 +248,8 @@ def _of_runs(news: News, before: Samples, now: float) -> Iterator[Metric]:
     words = "When a run last went through, or delivered, contacts of their own fault apart."
     # 0 where none ever has: an alarm can compare that, but not what is missing.
     before = {(PREFIX + _LAST_SUCCESS, ()): 0.0} | before
-    yield from _gauge(_LAST_SUCCESS, words, now if news.is_good else None, before)
-    yield from _of_last_run(news.of_a_run, before, now)
+    yield from _gauge(_LAST_SUCCESS, words, now if is_news and news.is_good else None, before)
+    yield from _of_last_run(news.end if is_news else None, before, now)
     info = GaugeMetricFamily(f"{PREFIX}info", "The program that wrote this.", labels=["version"])
     info.add_metric([__version__], 1)
     yield info

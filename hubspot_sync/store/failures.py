@@ -62,8 +62,9 @@ def _explain_file(cause: object, words: str) -> DatabaseUnavailable | None:
     """Return the error that only a file can have; None where it has another."""
     if isinstance(cause, UnusableFile):
         return DatabaseUnavailable(
-            f"The file of DATABASE_URL cannot be used: {words}. Correct it, or run as the user who "
-            "owns it; a good place is a folder of the program's own user, such as "
+            f"The file of DATABASE_URL cannot be used: {words}. Correct the setting, which unset "
+            "means a file in the current folder, or run as the user who owns it; a good place is a "
+            "folder of the program's own user, such as "
             "sqlite:////var/lib/hubspot-sync/contacts.db."
         )
     if "database is locked" in words:

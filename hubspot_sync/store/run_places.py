@@ -121,8 +121,8 @@ def _file_place(database: str, places: int) -> Iterator[bool]:
             continue
         except OSError as error:
             log.warning(
-                "No place can be kept: %s cannot be locked (%s). Delete it, or let this user write "
-                "in its folder; the run goes on without.",
+                "No place can be kept: %s cannot be locked (%s). Delete it if another user made "
+                "it, and let this user write in its folder; the run goes on without.",
                 path,
                 error.strerror,
             )

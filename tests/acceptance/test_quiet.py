@@ -113,6 +113,24 @@ def test_quiet_run_that_is_disabled_says_so(table: Contacts, program: Program) -
 
 
 @on_sqlite
+def test_contact_that_has_to_wait_is_told_beside_those_that_were_delivered(
+    table: Contacts, program: Program, hubspot: Emulator
+) -> None:
+    """A trickle of good contacts must not hide that others never get through."""
+    table.add("ada@x.org")
+    table.add("bob@x.org")
+    hubspot.fault(
+        method="POST", contains="bob@x.org", path=r"/objects/contacts$|/create", status=429,
+        policy="SECONDLY", times=None,
+    )  # fmt: skip
+    ended = quiet(program)
+    told = "1 contact could not be sent now, and will be tried again. The table says why.\n"
+    assert (ended.code, ended.err) == (0, told)
+    assert "rate limit is used up" in " ".join(ended.out.split())
+    assert "ada@x.org" not in ended.out
+
+
+@on_sqlite
 def test_run_that_an_empty_file_disables_names_the_file(table: Contacts, program: Program) -> None:
     ended = quiet(program, HUBSPOT_API_KEY="", HUBSPOT_API_KEY_FILE="/dev/null")
     assert ended.code == 0

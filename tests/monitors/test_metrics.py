@@ -126,6 +126,25 @@ def test_note_of_a_run_that_did_nothing_leaves_the_last_one(path: Path, state: s
     assert changed == {f"runs_total {state}"}
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "retries", "is_news"),
+    [(3, (1, 0, 0), False), (3, (0, 0, 0), True), (0, (1, 0, 0), True), (1, (0, 2, 0), True)],
+)
+def test_idle_run_between_two_that_stop_is_no_success(
+    path: Path, exit_code: int, retries: tuple[int, int, int], is_news: bool
+) -> None:
+    """What a run stopped waits five minutes from its end, so the next tick has nothing to do."""
+    state = "stopped" if exit_code == 3 else "done"
+    write_metrics(path, news_of(RunEnd(state, exit_code, {"stopped": 1})), FOUND, now=1000)
+    idle = news_of(RunEnd("done", 0))
+    write_metrics(path, idle, replace(FOUND, retries=retries), now=1300)
+    told = held(path)
+    assert told["last_run_timestamp_seconds"] == (1300 if is_news else 1000)
+    assert told["last_run_exit_code"] == (0 if is_news else exit_code)
+    assert (told["last_success_timestamp_seconds"] == 1300) is is_news
+    assert told["runs_total done"] >= 1
+
+
 class Work:
     """A run at work whose looks at the queue can be waited for."""
 
@@ -297,7 +316,7 @@ def test_file_that_another_run_keeps_locked_is_left_alone(
     with FileLock(f"{path}.lock"):
         ended(path)
     assert not path.exists()
-    assert "another run keeps it locked" in caplog.text
+    assert "is kept locked by another program" in caplog.text
 
 
 def test_refresh_that_failed_is_made_up_for_and_told_once(

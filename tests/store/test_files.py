@@ -61,7 +61,7 @@ def test_folder_that_may_not_be_entered_is_named(folder: Path) -> None:
     closed.mkdir(mode=0o000)
     words = refusal_of(closed / "contacts.db")
     assert f"The file of DATABASE_URL cannot be used: this user may not enter {closed}." in words
-    assert "Correct it, or run as the user who owns it" in words
+    assert "or run as the user who owns it" in words
 
 
 def test_folder_that_is_not_there_is_named(folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_doctor_says_whose_file_it_must_be(folder: Path) -> None:
     assert check.words == (
         f"The file of DATABASE_URL cannot be used: there is no folder {folder / 'none'}"
     )
-    assert check.mend.startswith("Correct it, or run as the user who owns it; a good place is")
+    assert check.mend.startswith("Correct the setting, which unset means a file in the current")
     assert check.mend.endswith("contacts.db.")
 
 
@@ -169,4 +169,4 @@ def test_lock_that_cannot_be_used_is_named(folder: Path, caplog: pytest.LogCaptu
     with take_place(engine_of(path), f"sqlite:///{path}", 1) as has_place:
         assert has_place
     assert f"No place can be kept: {lock} cannot be locked (Is a directory)." in caplog.text
-    assert "Delete it, or let this user write in its folder" in caplog.text
+    assert "Delete it if another user made it, and let this user write" in caplog.text
