@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import shlex
 import signal
@@ -29,7 +28,6 @@ from hubspot_sync.report import ContactReport, RunReport, RunState
 from hubspot_sync.rules.mapping import PropertyNames, custom_properties
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, known_names, load_settings
-from tests.acceptance.program import untimed
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hubspot_sync"
@@ -377,44 +375,6 @@ def test_the_runbook_looks_for_words_that_the_program_says() -> None:
     for quote in quotes:
         for part in re.split(r"…|(?<=The run stopped: )", quote):
             assert part.strip() in words, quote
-
-
-@pytest.mark.timeout(120)
-def test_the_demo_prints_what_the_readme_shows_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    found = re.search(r"<!-- demo -->\n```text\n(.*?)```", README, re.DOTALL)
-    assert found
-    ended = subprocess.run(
-        [sys.executable, "-m", "hubspot_sync", "demo"],
-        cwd=ROOT,
-        env=os.environ | {"COLUMNS": "100", "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert list(tmp_path.iterdir()) == []
-    real = iter(sentences(ended.stdout))
-
-    assert len(sentences(found[1])) > 10
-    # What wants attention goes to standard error, which a terminal shows in its place.
-    warnings = sentences(ended.stderr)
-    for sentence in sentences(found[1]):
-        assert sentence in warnings or sentence in real, sentence
-    assert len(outcomes(found[1])) > 5
-    assert outcomes(found[1]) <= outcomes(ended.stdout)
-
-
-def sentences(output: str) -> list[str]:
-    """Return the lines outside tables, without what may differ from run to run."""
-    lines = untimed(output).splitlines()
-    lines = [line for line in lines if line and not line.startswith((" ", "…"))]
-    return [re.sub(r"^(\d+ contacts?: ).*\(run [0-9a-f]{8}\)", r"\1…", line) for line in lines]
-
-
-def outcomes(output: str) -> set[tuple[str, str]]:
-    """Return which contact had which outcome; which of two alike comes first may differ."""
-    rows = [line.split() for line in output.splitlines() if line.startswith(" ")]
-    names = set(map(str, OutcomeName))
-    return {(row[0].lower(), row[1]) for row in rows if len(row) > 1 and row[1] in names}
 
 
 def test_the_module_map_in_the_readme_is_complete() -> None:

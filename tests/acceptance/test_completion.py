@@ -19,7 +19,6 @@ LINES = [
     ("hubspot-sync s", {"status", "sync-one", "sync-queue"}),
     ("hubspot-sync sync-queue --d", {"--drain", "--dry-run"}),
     ("hubspot-sync enqueue --status ", {"New", "Error", "Complete"}),
-    ("hubspot-sync sync-queue --log-format j", {"json"}),
 ]
 
 each_line = pytest.mark.parametrize(("line", "offered"), LINES, ids=[line for line, _ in LINES])

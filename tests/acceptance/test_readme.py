@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import Engine
 
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.store.database import create_table, make_engine
 from tests.acceptance.program import ROOT, environment, untimed
 from tests.tables import Contacts
@@ -27,7 +28,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^ *```console\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
 MARTA = UUID("6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b")
 PROVED_ELSEWHERE = {
-    "hubspot-sync demo --keep /tmp/demo": "the whole demo, in tests/test_project.py",
+    "hubspot-sync demo --keep /tmp/demo": "the whole demo, below",
     "hubspot-sync emulator --port 8765": "in the block that ends it again",
 }
 
@@ -197,3 +198,41 @@ def normal_lines(text: str) -> list[str]:
     varying = re.compile(r"(?<=The copy: ).*/|(?<=run )[0-9a-f]{8}|\b[0-9a-f]*\d[0-9a-f.:-]*\w*")
     lines = varying.sub("#", untimed(text)).splitlines()
     return [" ".join(line.split()) for line in lines if line.strip(" ─")]
+
+
+@pytest.mark.timeout(120)
+def test_the_demo_prints_what_the_readme_shows_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    found = re.search(r"<!-- demo -->\n```text\n(.*?)```", README, re.DOTALL)
+    assert found
+    ended = subprocess.run(
+        [sys.executable, "-m", "hubspot_sync", "demo"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "100", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert list(tmp_path.iterdir()) == []
+    real = iter(sentences(ended.stdout))
+
+    assert len(sentences(found[1])) > 10
+    # What wants attention goes to standard error, which a terminal shows in its place.
+    warnings = sentences(ended.stderr)
+    for sentence in sentences(found[1]):
+        assert sentence in warnings or sentence in real, sentence
+    assert len(outcomes(found[1])) > 5
+    assert outcomes(found[1]) <= outcomes(ended.stdout)
+
+
+def sentences(output: str) -> list[str]:
+    """Return the lines outside tables, without what may differ from run to run."""
+    lines = untimed(output).splitlines()
+    lines = [line for line in lines if line and not line.startswith((" ", "…"))]
+    return [re.sub(r"^(\d+ contacts?: ).*\(run [0-9a-f]{8}\)", r"\1…", line) for line in lines]
+
+
+def outcomes(output: str) -> set[tuple[str, str]]:
+    """Return which contact had which outcome; which of two alike comes first may differ."""
+    rows = [line.split() for line in output.splitlines() if line.startswith(" ")]
+    names = set(map(str, OutcomeName))
+    return {(row[0].lower(), row[1]) for row in rows if len(row) > 1 and row[1] in names}
