@@ -22,6 +22,7 @@ import hubspot_sync
 from hubspot_sync import console
 from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.report import SCHEMA_VERSION
 from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
 from hubspot_sync.settings import Settings
 from hubspot_sync.store.contact_queue import ContactQueue
@@ -87,7 +88,12 @@ def run_demo(keep: Path | None, *, as_json: bool, verbose: bool) -> int:
         if as_json:
             holds = [contact["properties"] for contact in hubspot.contacts()]
             console.print_json(
-                {"schema_version": 1, "command": "demo", "runs": stage.documents, "hubspot": holds}
+                {
+                    "schema_version": SCHEMA_VERSION,
+                    "command": "demo",
+                    "runs": stage.documents,
+                    "hubspot": holds,
+                }
             )
         else:
             console.show_hubspot_contacts(hubspot.contacts())

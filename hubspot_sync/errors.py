@@ -143,7 +143,7 @@ class ContactRejected(HubSpotSyncError):
 
     Attributes:
         signature: the reason in a form that can be compared.
-        for_ever: True where no later attempt can succeed.
+        permanent: True where no retry can succeed: the fault is the contact's address or value.
         by_account: True where a rule or a limit of the account refuses it, whatever it holds.
         correlation_id: what HubSpot's support asks for; None where it gave none.
     """
@@ -153,13 +153,13 @@ class ContactRejected(HubSpotSyncError):
         message: str,
         *,
         signature: Signature,
-        for_ever: bool = False,
+        permanent: bool = False,
         by_account: bool = False,
         correlation_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.signature = signature
-        self.for_ever = for_ever
+        self.permanent = permanent
         self.by_account = by_account
         self.correlation_id = correlation_id
 

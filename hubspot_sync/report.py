@@ -12,7 +12,7 @@ from hubspot_sync.rules.mapping import CustomProperty
 from hubspot_sync.rules.pace import Quota
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of the JSON documents; it changes when a field changes its meaning or goes."""
 
 MOST_CONTACTS_LISTED = 100
@@ -21,7 +21,9 @@ MOST_CONTACTS_LISTED = 100
 MOST_UNDELIVERED_LISTED = 1_000
 """And of those so many, so that memory and output stay small; `--report` has them all."""
 
-DELIVERED = (OutcomeName.CREATED, OutcomeName.UPDATED)
+DELIVERED = (OutcomeName.CREATED, OutcomeName.UPDATED, OutcomeName.UNCHANGED)
+REFUSED = (OutcomeName.FAILED, OutcomeName.EXHAUSTED, OutcomeName.REJECTED)
+"""What becomes of contacts that are not delivered through their own fault."""
 GIVEN_BACK = (OutcomeName.RELEASED, OutcomeName.STOPPED)
 """What a run that cannot go on makes of its contacts."""
 
@@ -106,7 +108,7 @@ class RunReport:
     @property
     def failures(self) -> int:
         """The contacts that failed by their own fault."""
-        return self.counts.get(OutcomeName.FAILED, 0) + self.counts.get(OutcomeName.EXHAUSTED, 0)
+        return sum(self.counts.get(name, 0) for name in REFUSED)
 
     @property
     def exit_code(self) -> int:
@@ -243,7 +245,7 @@ class Ledger:
         """Return how the run ended."""
         if is_stopped:
             return RunState.STOPPED
-        if self.counts[OutcomeName.FAILED] or self.counts[OutcomeName.EXHAUSTED]:
+        if any(self.counts[name] for name in REFUSED):
             return RunState.PARTIAL
         return RunState.DONE
 

@@ -26,10 +26,12 @@ from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
 from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import (
+    UNDELIVERED,
     Delivered,
     Failed,
     Outcome,
     OutcomeName,
+    Rejected,
     Released,
     Settlement,
     Stopped,
@@ -179,9 +181,9 @@ class Worker:
                 fault = _fault_of(claim)
                 properties = {} if fault else to_properties(claim.contact, mapping, today)
             except Exception as ours:  # noqa: BLE001 - it must not bar the others
-                fault = self._own_fault(ours, claim.contact)
+                fault = Failed(self._own_fault(ours, claim.contact))
             if fault:
-                unsendable.append((self._waiting.pop(claim.contact.id), Failed(fault)))
+                unsendable.append((self._waiting.pop(claim.contact.id), fault))
             else:
                 mapped.append((claim.contact, properties))
         self._settle(unsendable)
@@ -229,7 +231,7 @@ class Worker:
         for group, outcome in sorted(ends, key=lambda end: not isinstance(end[1], Delivered)):
             deliveries = self._deliveries(group, outcome)
             signature = signature_of(outcome)
-            if isinstance(outcome, Failed | Stopped) and outcome.signature:
+            if isinstance(outcome, UNDELIVERED) and outcome.signature:
                 self._note_refusal(group, outcome)
             if isinstance(outcome, Delivered):
                 self._run.accepted()
@@ -248,7 +250,7 @@ class Worker:
         if verdict is Verdict.EVERYONES and self._withheld:
             raise EveryoneRefused(_everyone(self._withheld[-1][1]))
 
-    def _note_refusal(self, group: Group, outcome: Failed | Stopped) -> None:
+    def _note_refusal(self, group: Group, outcome: Failed | Rejected | Stopped) -> None:
         _log_refusal(group, outcome)
         if outcome.signature == RATE_LIMITED:
             self._run.held_up(outcome.message)
@@ -320,7 +322,7 @@ class Worker:
         self._run.note(settlements, self._shared)
 
 
-def _log_refusal(group: Group, outcome: Failed | Stopped) -> None:
+def _log_refusal(group: Group, outcome: Failed | Rejected | Stopped) -> None:
     # Without HubSpot's words, which may repeat the address.
     for member in group.members:
         log.info(
@@ -332,14 +334,16 @@ def _log_refusal(group: Group, outcome: Failed | Stopped) -> None:
         )
 
 
-def _fault_of(claim: Claim) -> str | None:
+def _fault_of(claim: Claim) -> Failed | Rejected | None:
+    """Return how a contact ends for which nothing need be sent; None where it can be sent."""
     if claim.is_out_of_attempts:
-        return claim.death_notice
-    return email_fault(claim.contact.email)
+        return Failed(claim.death_notice)
+    fault = email_fault(claim.contact.email)
+    return Rejected(fault) if fault else None
 
 
 def _everyone(outcome: Outcome) -> str:
-    words = outcome.message if isinstance(outcome, Failed | Stopped) else ""
+    words = outcome.message if isinstance(outcome, UNDELIVERED) else ""
     signature = signature_of(outcome)
     if signature == RATE_LIMITED:
         return words

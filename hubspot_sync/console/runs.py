@@ -55,7 +55,9 @@ _STYLES = {
     OutcomeName.CREATED: "green",
     OutcomeName.UPDATED: "green",
     OutcomeName.FAILED: "yellow",
+    OutcomeName.UNCHANGED: "green",
     OutcomeName.EXHAUSTED: "red",
+    OutcomeName.REJECTED: "red",
     OutcomeName.STOPPED: "yellow",
 }
 
@@ -99,9 +101,11 @@ def _show_contacts(report: RunReport) -> None:
 def _failures(report: RunReport) -> str:
     again = report.counts.get(OutcomeName.FAILED, 0)
     ended = report.counts.get(OutcomeName.EXHAUSTED, 0)
+    rejected = report.counts.get(OutcomeName.REJECTED, 0)
     told = [
         f"{again} failed and will be tried again" if again else "",
         f"{ended} {'stays' if ended == 1 else 'stay'} in Error until marked again" if ended else "",
+        f"{rejected} rejected: correct and mark again" if rejected else "",
     ]
     return f"{'; '.join(each for each in told if each)}. The table says why."
 

@@ -43,7 +43,14 @@ _SECONDLY_SECONDS = 1.0
 _ROLLING_SECONDS = 10.0
 
 # HubSpot's own words; an address may well begin with gdpr@.
-_BLOCKED_FOR_EVER = re.compile(r"\bgdpr[ _-]?(blacklist|block)", re.IGNORECASE)
+_BLOCKED = re.compile(r"\bgdpr[ _-]?(blacklist|block)", re.IGNORECASE)
+
+# What no retry can change: the fault is the contact's own address or value.
+_PERMANENT = frozenset(
+    {"INVALID_EMAIL", "INVALID_OPTION", "INVALID_DATE", "INVALID_INTEGER", "INVALID_LONG"}
+)
+GDPR_BLOCKED = "GDPR_BLOCKED"
+"""Our code for an address whose owner had it deleted under the GDPR; HubSpot's codes vary."""
 
 # What an administrator requires of every contact (HubSpot docs, "API guidelines": enforced on API
 # writes from version 2026-09 on).
@@ -168,9 +175,8 @@ def _rejection(
     if missing:
         return property_missing(missing)
     never_sent = [each for each in problems if _is_never_sent(each, custom_properties)]
-    is_for_ever = any(
-        _BLOCKED_FOR_EVER.search(told)
-        for told in ([problem.message for problem in problems] or [words])
+    is_blocked = any(
+        _BLOCKED.search(told) for told in ([problem.message for problem in problems] or [words])
     )
     if problems:
         first = (never_sent or problems)[0]
@@ -180,6 +186,8 @@ def _rejection(
     else:
         category = one_line(_text(body.get("category")), LONGEST_NAME)
         signature = Signature(category or f"HTTP_{status}")
+    if is_blocked:
+        signature = Signature(GDPR_BLOCKED, signature.property_name)
     if never_sent:
         words += (
             ". An administrator requires what the sync does not send: make the property optional "
@@ -188,7 +196,7 @@ def _rejection(
     return ContactRejected(
         f"HubSpot refused the contact: {words}",
         signature=signature,
-        for_ever=is_for_ever,
+        permanent=is_blocked or any(problem.code in _PERMANENT for problem in problems),
         by_account=bool(never_sent),
         correlation_id=one_line(_text(body.get("correlationId")), LONGEST_NAME) or None,
     )
@@ -219,7 +227,7 @@ def is_unexplained(refusal: object) -> bool:
     return (
         isinstance(refusal, ContactRejected)
         and refusal.signature.property_name is None
-        and not (refusal.for_ever or refusal.by_account)
+        and not (refusal.permanent or refusal.by_account)
     )
 
 

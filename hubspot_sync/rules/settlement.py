@@ -44,13 +44,25 @@ class Failed:
 
     Attributes:
         signature: None where the contact was never sent.
-        for_ever: no later attempt can succeed.
         correlation_id: what HubSpot's support asks for; None where HubSpot gave none.
     """
 
     message: str
     signature: Signature | None = None
-    for_ever: bool = False
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The contact is refused for what it is, which no retry can change; no attempt is counted.
+
+    Attributes:
+        signature: None where the contact was never sent.
+        correlation_id: as above.
+    """
+
+    message: str
+    signature: Signature | None = None
     correlation_id: str | None = None
 
 
@@ -74,7 +86,10 @@ class Released:
     """Nothing was sent; the contact is given back as it was."""
 
 
-Outcome = Delivered | Failed | Stopped | Released
+Outcome = Delivered | Failed | Rejected | Stopped | Released
+
+UNDELIVERED = Failed | Rejected | Stopped
+"""The outcomes that say why a contact was not delivered."""
 
 
 class OutcomeName(StrEnum):
@@ -82,8 +97,10 @@ class OutcomeName(StrEnum):
 
     CREATED = "created"
     UPDATED = "updated"
+    UNCHANGED = "unchanged"
     FAILED = "failed"
     EXHAUSTED = "exhausted"
+    REJECTED = "rejected"
     RELEASED = "released"
     STOPPED = "stopped"
     SUPERSEDED = "superseded"
@@ -150,6 +167,8 @@ def _written_by(
             return _delivered(claim, outcome, row)
         case Failed():
             return _failed(claim, outcome, row, policy, now)
+        case Rejected():
+            return _rejected(claim, outcome)
         case Stopped():
             return _stopped(claim, outcome, row, policy, now)
         case Released():
@@ -169,7 +188,7 @@ def _left_alone(claim: Claim, outcome: Outcome) -> Settlement:
         claim,
         OutcomeName.SUPERSEDED,
         hubspot_contact_id=outcome.hubspot_contact_id if isinstance(outcome, Delivered) else None,
-        error=error_text(outcome.message) if isinstance(outcome, Failed | Stopped) else None,
+        error=error_text(outcome.message) if isinstance(outcome, UNDELIVERED) else None,
     )
 
 
@@ -202,13 +221,8 @@ def _failed(
     error = error_text(outcome.message)
     # The row's own count, which begins again for whoever was asked for anew meanwhile.
     retry_count = row.retry_count if row.retry_columns_are_ours else claim.retry_count
-    if outcome.for_ever or retry_count >= policy.max_retries:
-        changes = statuses("Error", "Error") | {
-            "hubspot_processing_error": error,
-            "last_failed_crm": CRM,
-            "next_retry_at": None,
-        }
-        return Settlement(claim, OutcomeName.EXHAUSTED, changes, error=error)
+    if retry_count >= policy.max_retries:
+        return Settlement(claim, OutcomeName.EXHAUSTED, _final(error), error=error)
     next_retry_at = now + policy.delay_after(retry_count)
     changes = statuses("Queued", "Error") | {
         "hubspot_processing_error": error,
@@ -219,6 +233,20 @@ def _failed(
         "last_failed_crm": CRM,
     }
     return Settlement(claim, OutcomeName.FAILED, changes, error=error, next_retry_at=next_retry_at)
+
+
+def _rejected(claim: Claim, outcome: Rejected) -> Settlement:
+    error = error_text(outcome.message)
+    return Settlement(claim, OutcomeName.REJECTED, _final(error), error=error)
+
+
+def _final(error: str) -> dict[str, object]:
+    """Return the changes of a contact that is not tried again until somebody marks it."""
+    return statuses("Error", "Error") | {
+        "hubspot_processing_error": error,
+        "last_failed_crm": CRM,
+        "next_retry_at": None,
+    }
 
 
 def _stopped(

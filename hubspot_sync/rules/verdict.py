@@ -10,33 +10,30 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hubspot_sync.errors import ContactRejected, Signature
-from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
-from hubspot_sync.rules.settlement import Failed, Outcome, Stopped
+from hubspot_sync.rules.reaction import GDPR_BLOCKED, RATE_LIMITED, UNAVAILABLE
+from hubspot_sync.rules.settlement import Failed, Outcome, Rejected, Stopped
 
 EVERYONE = 10
 """So many contacts refused alike are everyone."""
 
 _NO_ANSWERS = (UNAVAILABLE, RATE_LIMITED)
-_ALWAYS_ITS_OWN = frozenset({"INVALID_EMAIL"})
+_ALWAYS_ITS_OWN = frozenset({"INVALID_EMAIL", GDPR_BLOCKED})
 
 
 def outcome_of(refusal: ContactRejected) -> Outcome:
     """Return what a refusal costs: an attempt, or nothing where the account is behind it."""
     if refusal.by_account:
         return Stopped(str(refusal), refusal.signature, refusal.correlation_id)
-    return Failed(
-        str(refusal),
-        refusal.signature,
-        for_ever=refusal.for_ever,
-        correlation_id=refusal.correlation_id,
-    )
+    if refusal.permanent:
+        return Rejected(str(refusal), refusal.signature, refusal.correlation_id)
+    return Failed(str(refusal), refusal.signature, refusal.correlation_id)
 
 
 def signature_of(outcome: Outcome) -> Signature | None:
     """Return what an outcome says about the others; None where it says nothing."""
     if isinstance(outcome, Stopped):
         return outcome.signature or UNAVAILABLE
-    return outcome.signature if isinstance(outcome, Failed) else None
+    return outcome.signature if isinstance(outcome, Failed | Rejected) else None
 
 
 class Verdict(Enum):

@@ -15,8 +15,8 @@ from tests.conftest import TOKEN, make_database
 from tests.tables import Contacts
 
 COUNTS = [
-    "claimed", "created", "updated", "failed", "exhausted", "released", "stopped", "superseded",
-    "requeued",
+    "claimed", "created", "updated", "unchanged", "failed", "exhausted", "rejected", "released",
+    "stopped", "superseded", "requeued",
 ]  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_sync_queue_json_is_one_document(table: Contacts, program: Program) -> N
         "schema_version", "command", "run_id", "state", "reason", "counts", "requests", "seconds",
         "due_remaining", "contacts",
     ]  # fmt: skip
-    assert (document["schema_version"], document["command"]) == (1, "sync-queue")
+    assert (document["schema_version"], document["command"]) == (2, "sync-queue")
     assert (document["state"], document["reason"], document["due_remaining"]) == (
         "partial",
         None,

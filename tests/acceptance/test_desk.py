@@ -156,7 +156,7 @@ def test_status_json_is_one_document(table: Contacts, program: Program) -> None:
         "failures", "delivered_last_day", "last_delivery", "held", "left_behind", "runs",
         "warnings",
     ]  # fmt: skip
-    assert (document["schema_version"], document["command"]) == (1, "status")
+    assert (document["schema_version"], document["command"]) == (2, "status")
     assert sum(each["contacts"] for each in document["states"]) == len(before)
     assert document["retries"] == {"five_minutes": 1, "hour": 1, "later": 1}
     assert (document["due"], document["held"], document["left_behind"]) == (2, 1, 1)
@@ -403,7 +403,7 @@ def test_doctor_tells_five_faults_at_once_each_with_its_mend(
 def test_doctor_json_is_one_document(table: Contacts, program: Program) -> None:
     ended = program.run("doctor", "--json")
     document = ended.document
-    assert (document["schema_version"], document["command"]) == (1, "doctor")
+    assert (document["schema_version"], document["command"]) == (2, "doctor")
     assert ended.err == ""
     for check in document["checks"]:
         assert list(check) == ["about", "state", "words", "mend"]
@@ -660,7 +660,7 @@ def test_enqueue_marks_and_says_how_many(
     assert hubspot.request_count == 0
     document = program.run("enqueue", "--status", "Error", "--json").document
     assert document == {
-        "schema_version": 1,
+        "schema_version": 2,
         "command": "enqueue",
         "marked": 1,
         "would_mark": None,

@@ -279,7 +279,7 @@ def test_document_has_each_contact_whole(
     key = table.add(name=long, email="ada@x.org", phone_number="+44 1")
     document = dry(program)
     (plan,) = document.pop("contacts")
-    assert document == {"schema_version": 1, "command": "sync-queue", "dry_run": True, "due": 1}
+    assert document == {"schema_version": 2, "command": "sync-queue", "dry_run": True, "due": 1}
     changes = {each["property"]: (each["old"], each["new"]) for each in plan["changes"]}
     assert changes.pop("firstname") == ("y" * 900, long)
     assert {name: old for name, (old, _) in changes.items()} == {

@@ -264,7 +264,7 @@ def test_progress_of_a_drain_counts_all_that_is_due(
     for number in range(12):
         table.add(f"c{number}@x.org")
     ended = on_terminal(program, "sync-queue", "--drain", "--json")
-    assert ended.out.startswith('{"schema_version": 1')
+    assert ended.out.startswith('{"schema_version": 2')
     assert "12/12" in bars(ended.err)[-1]
     assert screen(ended.err) == []
 

@@ -26,7 +26,7 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.grouping import Group, group_by_email
 from hubspot_sync.rules.mapping import Contact
-from hubspot_sync.rules.settlement import Delivered, Failed, Outcome
+from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected
 from tests.conftest import NOW, TOKEN, Waits
 
 CREATE, UPDATE, READ = "/batch/create", "/batch/update", "/batch/read"
@@ -146,9 +146,11 @@ def test_batch_of_a_hundred_with_three_bad_rows(
         body=odd, times=None,
     )  # fmt: skip
     outcomes = deliver(batch, groups)
-    assert kinds(outcomes) == {"created": 97, "failed": 3}
+    assert kinds(outcomes) == {"created": 97, "failed": 1, "rejected": 2}
     reasons = {
-        email: outcome.message for email, outcome in outcomes.items() if isinstance(outcome, Failed)
+        email: outcome.message
+        for email, outcome in outcomes.items()
+        if isinstance(outcome, Failed | Rejected)
     }
     assert "INVALID_EMAIL" in reasons["bad@example.con"]
     assert "INVALID_OPTION" in reasons[option.email]

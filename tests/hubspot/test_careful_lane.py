@@ -21,7 +21,7 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.portal import look_at_portal
 from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames, to_properties
 from hubspot_sync.rules.reaction import UNAVAILABLE
-from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
+from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
 from tests.conftest import NOW, Waits
 
 EMAIL = "ada@example.com"
@@ -358,7 +358,6 @@ def test_trouble_with_one_contact_alone_fails_it(
     outcome = deliver(lane)
     assert isinstance(outcome, Failed)
     assert outcome.signature == UNAVAILABLE
-    assert not outcome.for_ever
     assert sent(hubspot, "GET", "?limit=1") == 1
 
 
@@ -453,10 +452,12 @@ def test_custom_property_that_is_missing_stops_the_run(
     assert all(set(each["properties"]) == {"email"} for each in hubspot.contacts())
 
 
-def test_email_that_hubspot_refuses_fails_the_contact(lane: CarefulLane, hubspot: Emulator) -> None:
+def test_email_that_hubspot_refuses_rejects_the_contact(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
     outcome = deliver(lane, a_contact(email="ada@example.con"))
-    assert isinstance(outcome, Failed)
-    assert replace(outcome, correlation_id=None) == Failed(
+    assert isinstance(outcome, Rejected)
+    assert replace(outcome, correlation_id=None) == Rejected(
         "HubSpot refused the contact: email: Email address ada@example.con is invalid "
         "(INVALID_EMAIL)",
         Signature("INVALID_EMAIL", "email"),
@@ -507,11 +508,10 @@ def test_refusal_is_not_repeated(lane: CarefulLane, hubspot: Emulator, waits: Wa
     assert waits.asked == []
 
 
-def test_email_blocked_by_gdpr_fails_for_ever(lane: CarefulLane, hubspot: Emulator) -> None:
+def test_email_blocked_by_gdpr_rejects_the_contact(lane: CarefulLane, hubspot: Emulator) -> None:
     hubspot.block_email(EMAIL)
     outcome = deliver(lane)
-    assert isinstance(outcome, Failed)
-    assert outcome.for_ever
+    assert isinstance(outcome, Rejected)
     assert "GDPR" in outcome.message
 
 
@@ -674,7 +674,7 @@ def test_sync_date_with_a_time_would_be_refused(lane: CarefulLane, hubspot: Emul
     outcome = lane.deliver(
         a_contact(), PROPERTIES | {"scrapersky_sync_date": "2026-11-24T00:00:00+00:00"}
     )
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, Rejected)
     assert outcome.signature == Signature("INVALID_LONG", "scrapersky_sync_date")
     assert hubspot.contacts() == []
 

@@ -27,6 +27,7 @@ from hubspot_sync.rules.settlement import (
     Failed,
     Outcome,
     OutcomeName,
+    Rejected,
     Released,
     Settlement,
     Stopped,
@@ -78,12 +79,13 @@ BREVOS = replace(
 CREATED = Delivered("501", created=True)
 UPDATED = Delivered("501", created=False)
 REFUSED = Failed("HubSpot refused the contact: phone", Signature("INVALID_PHONE", "phone"))
+REJECTED = Rejected(REFUSED.message, REFUSED.signature)
 HALTED = Stopped("HubSpot is down")
 
 each_outcome = pytest.mark.parametrize(
     "outcome",
-    [CREATED, UPDATED, REFUSED, HALTED, Released()],
-    ids=["created", "updated", "failed", "stopped", "released"],
+    [CREATED, UPDATED, REFUSED, REJECTED, HALTED, Released()],
+    ids=["created", "updated", "failed", "rejected", "stopped", "released"],
 )
 each_due_state = pytest.mark.parametrize(
     ("sync_status", "processing_status"),
@@ -182,8 +184,10 @@ def test_outcomes_are_the_words_of_the_report() -> None:
     assert set(OutcomeName) == {
         "created",
         "updated",
+        "unchanged",
         "failed",
         "exhausted",
+        "rejected",
         "released",
         "stopped",
         "superseded",
@@ -508,8 +512,8 @@ def test_failed_contact_is_reported_with_the_error_that_was_written() -> None:
     [
         pytest.param(replace(RETRY, retry_count=3), REFUSED, POLICY, id="all-spent"),
         pytest.param(replace(RETRY, retry_count=9), REFUSED, POLICY, id="more-than-all-spent"),
-        pytest.param(DUE, replace(REFUSED, for_ever=True), POLICY, id="for-ever"),
-        pytest.param(BREVOS, replace(REFUSED, for_ever=True), POLICY, id="for-ever-brevo"),
+        pytest.param(DUE, REJECTED, POLICY, id="rejected"),
+        pytest.param(BREVOS, REJECTED, POLICY, id="rejected-brevo"),
         pytest.param(
             replace(LEFT_BEHIND, retry_count=3), REFUSED, POLICY, id="takeover-out-of-attempts"
         ),
@@ -519,7 +523,9 @@ def test_failed_contact_is_reported_with_the_error_that_was_written() -> None:
         pytest.param(DUE, REFUSED, RetryPolicy(max_retries=0), id="no-retries-allowed"),
     ],
 )
-def test_exhausted_contact_is_an_error(before: Row, outcome: Outcome, policy: RetryPolicy) -> None:
+def test_contact_that_is_not_retried_is_an_error(
+    before: Row, outcome: Outcome, policy: RetryPolicy
+) -> None:
     assert _settled(outcome, before, policy=policy).changes == {
         "hubspot_sync_status": "Error",
         "hubspot_processing_status": "Error",
@@ -866,7 +872,7 @@ def test_delivered_contact_that_was_edited_is_queued_with_its_record_id(
 
 
 @each_sent_value
-@pytest.mark.parametrize("outcome", [REFUSED, replace(REFUSED, for_ever=True), HALTED])
+@pytest.mark.parametrize("outcome", [REFUSED, REJECTED, HALTED])
 def test_refused_contact_that_was_edited_is_queued_and_pays_nothing(
     outcome: Outcome, edited: Contact
 ) -> None:

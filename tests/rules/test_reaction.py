@@ -181,6 +181,7 @@ each_validation = pytest.mark.parametrize(
         ("email", "INVALID_EMAIL", "Email address dsfsafas@ is invalid"),
         ("email", "INVALID_EMAIL", "Email address ada@test.con is invalid"),
         ("discount", "INVALID_INTEGER", "discount was not a valid number"),
+        ("phone", "INVALID_PHONE", "The number needs a country code"),
         ("scrapersky_sync_date", "INVALID_LONG", "1/1/1 was not a valid long."),
         (
             "scrapersky_sync_date",
@@ -193,8 +194,11 @@ each_validation = pytest.mark.parametrize(
             f"X was not one of the allowed options: [{', '.join(map(str, range(2000)))}]",
         ),
     ],
-    ids=["email", "top-level-domain", "number", "long", "date", "option"],
+    ids=["email", "top-level-domain", "number", "phone", "long", "date", "option"],
 )
+PERMANENT = (
+    "INVALID_EMAIL", "INVALID_OPTION", "INVALID_DATE", "INVALID_INTEGER", "INVALID_LONG",
+)  # fmt: skip
 each_shape = pytest.mark.parametrize("shape", ["message", "errors"])
 
 
@@ -223,8 +227,11 @@ def test_validation_is_signed_with_code_and_property(
 
 @each_shape
 @each_validation
-def test_validation_is_not_for_ever(shape: str, name: str, error: str, message: str) -> None:
-    assert not _rejected(shape, name, error, message).for_ever
+def test_fault_of_the_value_itself_is_permanent(
+    shape: str, name: str, error: str, message: str
+) -> None:
+    rejected = _rejected(shape, name, error, message)
+    assert rejected.permanent is (error in PERMANENT)
 
 
 @each_shape
@@ -364,8 +371,9 @@ def test_any_other_refusal_is_the_contacts_in_hubspots_words(status: int) -> Non
         pytest.param({"message": "email has been GDPR blacklisted"}, id="words-alone"),
     ],
 )
-def test_email_blocked_by_gdpr_is_refused_for_ever(body: Body) -> None:
-    assert _raised(ContactRejected, 400, body).for_ever
+def test_email_blocked_by_gdpr_is_refused_for_good(body: Body) -> None:
+    rejected = _raised(ContactRejected, 400, body)
+    assert (rejected.permanent, rejected.signature.code) == (True, "GDPR_BLOCKED")
 
 
 def _missing(shape: str, *names: str) -> dict[str, object]:
@@ -776,11 +784,11 @@ def test_item_that_is_not_valid_is_the_contacts_refusal() -> None:
     assert refusal.signature == Signature("INVALID_EMAIL", "email")
 
 
-def test_item_whose_email_is_blocked_by_gdpr_is_refused_for_ever() -> None:
+def test_item_whose_email_is_blocked_by_gdpr_is_refused_for_good() -> None:
     item = _in_message(_problem("email", "INVALID_EMAIL", "email has been GDPR blacklisted"))
     refusal = refusal_of_item(item, OURS)
     assert isinstance(refusal, ContactRejected)
-    assert refusal.for_ever
+    assert refusal.permanent
 
 
 @each_shape

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import text
 
 from hubspot_sync.rules.lifecycle import Claim, Row
-from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
+from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
 from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.marking import Marking, Selection
 from tests.conftest import LEASE
@@ -86,7 +86,7 @@ ending = st.sampled_from(
         "delivered",
         "failed",
         "failed at length",
-        "failed for ever",
+        "rejected",
         "stopped",
         "stopped, though HubSpot has it",
     ]
@@ -586,7 +586,7 @@ class QueueMachine(RuleBasedStateMachine):
             hold.outcome = Stopped("HubSpot is down")
         else:
             message = "no\n" * 300 if how == "failed at length" else "HubSpot refused the contact"
-            hold.outcome = Failed(message, for_ever=how == "failed for ever")
+            hold.outcome = Rejected(message) if how == "rejected" else Failed(message)
 
     def _confirmed(self, hold: Hold, outcome: Delivered) -> Outcome:
         if hold.key in self.asked:
@@ -683,14 +683,15 @@ class QueueMachine(RuleBasedStateMachine):
     def _check_failed(
         self,
         hold: Hold,
-        outcome: Failed,
+        outcome: Failed | Rejected,
         before: TableRow,
         after: TableRow,
         moments: tuple[datetime, datetime],
     ) -> None:
         asked = self.asked[hold.key]
-        # Neither who is refused for ever nor who was never sent is counted on.
-        asked.spent += not (hold.claim.is_out_of_attempts or outcome.for_ever)
+        is_rejected = isinstance(outcome, Rejected)
+        # Neither who is rejected nor who was never sent is counted on.
+        asked.spent += not (hold.claim.is_out_of_attempts or is_rejected)
         assert after["hubspot_processing_error"]
         ended = before | {
             "hubspot_processing_error": after["hubspot_processing_error"],
@@ -698,9 +699,9 @@ class QueueMachine(RuleBasedStateMachine):
         }
         # Who was asked for anew since has a count that began again.
         retries = min(hold.retries, before["retry_count"]) if are_ours(before) else hold.retries
-        if outcome.for_ever or retries >= RETRIES:
+        if is_rejected or retries >= RETRIES:
             assert after == ended | marked("Error", "Error") | {"next_retry_at": None}
-            is_fair = asked.spent == ATTEMPTS or asked.other_crm or outcome.for_ever
+            is_fair = asked.spent == ATTEMPTS or asked.other_crm or is_rejected
             assert is_fair, "who is given up has had all attempts of this asking"
             asked.is_wanted = False
         else:

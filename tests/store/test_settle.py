@@ -7,7 +7,15 @@ from uuid import uuid4
 import pytest
 
 from hubspot_sync.rules.lifecycle import Claim
-from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, OutcomeName, Released, Stopped
+from hubspot_sync.rules.settlement import (
+    Delivered,
+    Failed,
+    Outcome,
+    OutcomeName,
+    Rejected,
+    Released,
+    Stopped,
+)
 from hubspot_sync.store.contact_queue import ContactQueue, Held, NotThere
 from tests.conftest import LEASE, POLICY
 from tests.tables import Contacts
@@ -92,12 +100,14 @@ def test_failed_waits_five_ten_twenty_minutes_and_is_then_exhausted(
     assert queue.claim(1) == []
 
 
-def test_failed_for_ever_is_exhausted_at_once(table: Contacts, queue: ContactQueue) -> None:
+def test_rejected_is_an_error_at_once_and_costs_no_attempt(
+    table: Contacts, queue: ContactQueue
+) -> None:
     key = table.add()
-    failed = Failed("blocked", for_ever=True)
-    assert settle_one(queue, claim_only(queue), failed) == "exhausted"
+    assert settle_one(queue, claim_only(queue), Rejected("blocked")) == "rejected"
     assert table.state(key) == ("Error", "Error")
-    assert table.row(key)["last_failed_crm"] == "hubspot"
+    row = table.row(key)
+    assert (row["last_failed_crm"], row["retry_count"]) == ("hubspot", 0)
 
 
 def test_failed_uses_another_crms_columns_and_never_lowers_its_count(
