@@ -12,6 +12,9 @@ HubSpotSyncError
 │   ├── QuotaSpent        no request may go out for longer than a run can wait
 │   ├── EveryoneRefused   contact after contact is refused with one and the same words
 │   └── DatabaseUnavailable
+│       ├── Contended     another transaction got in the way
+│       ├── RowLocked     another session keeps a row locked
+│       └── RowRefused    the database refuses what one of several rows would hold
 ├── Interrupted           no further request may start: a signal came, or the lease ends
 └── about one contact:
     ├── ContactRejected   HubSpot refuses this contact, which spends an attempt if it is at fault
@@ -109,6 +112,26 @@ class EveryoneRefused(RunStopped):
 
 class DatabaseUnavailable(RunStopped):
     """The database could not be reached, or refused what the queue needs."""
+
+
+class RowLocked(DatabaseUnavailable):
+    """Another session kept a row locked for longer than we wait."""
+
+
+class RowRefused(DatabaseUnavailable):
+    """The database refuses a row for what it would hold; other rows may do.
+
+    Attributes:
+        why: the SQLSTATE and the name of the rule, in ASCII and without anything the row holds.
+    """
+
+    def __init__(self, message: str, *, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class Contended(DatabaseUnavailable):
+    """The database ended our transaction for the sake of another: a deadlock, or a conflict."""
 
 
 class Interrupted(HubSpotSyncError):

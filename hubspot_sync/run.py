@@ -15,6 +15,7 @@ from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
 from hubspot_sync.rules.verdict import Tally, Verdict
 from hubspot_sync.rules.words import one_line
+from hubspot_sync.store.passed_over import PassedOver
 
 if TYPE_CHECKING:
     from hubspot_sync.hubspot.client import HubSpotClient
@@ -67,6 +68,7 @@ class Run:
         self.plan = plan
         self.pulse = pulse
         self.ledger = Ledger(plan.attempts)
+        self.passed_over = PassedOver()
         self.requests = 0
         self.stop_reason: str | None = None
         self._remark: str | None = None
@@ -97,7 +99,7 @@ class Run:
             return granted
 
     def give_back(self, unused: int) -> None:
-        """Return what was reserved and not claimed."""
+        """Return places that were reserved and that no contact used."""
         if self.plan.limit is not None:
             with self._lock:
                 self._reserved -= unused

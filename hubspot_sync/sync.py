@@ -3,12 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hubspot_sync.clock import Pulse, start_deaf
 from hubspot_sync.errors import DatabaseUnavailable, RunStopped, WrongUsage
 from hubspot_sync.report import ContactReport, RunReport, new_run_id
+from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.run import Plan, Run
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import BATCH, Worker
@@ -52,7 +54,14 @@ class Sync:
         limit = self._run.plan.limit
         batches = self._run.plan.workers if limit is None else -(-limit // BATCH)
         count = min(self._run.plan.workers, batches)
-        self._work_together([Worker.work_queue] * count)
+        with ExitStack() as opened:
+            first = self._worker(opened)
+            claims: list[Claim] = []
+            # Alone in the whole run: what may kill a worker must not take others with it.
+            self._guard(lambda: claims.extend(first.take_over_alone()))
+            if claims:
+                others = [self._worker(opened).work_queue for _ in range(count - 1)]
+                self._work_together([lambda: first.work_queue(claims), *others])
         return self._report("sync-queue")
 
     def run_one(self, contact_id: UUID, *, force: bool = False) -> RunReport:
@@ -62,19 +71,26 @@ class Sync:
             NotThere: there is no such contact.
             Refused: it is skipped, or a live run holds it.
         """
-        self._work_together([lambda worker: worker.work_one(contact_id, force=force)])
+        with ExitStack() as opened:
+            worker = self._worker(opened)
+            self._guard(lambda: worker.work_one(contact_id, force=force))
         return self._report("sync-one")
 
-    def _work_together(self, tasks: list[Callable[[Worker], None]]) -> None:
-        """Run each task with a worker of its own: one here, or several in threads."""
+    def _worker(self, opened: ExitStack) -> Worker:
+        worker = Worker(self._run, self._queue, self._open_client)
+        opened.callback(worker.close)
+        return worker
+
+    def _work_together(self, tasks: list[Callable[[], None]]) -> None:
+        """Run all tasks: one here, or several in threads."""
         if len(tasks) == 1:
-            self._work(tasks[0])
+            self._guard(tasks[0])
             return
         faults: list[BaseException] = []
 
-        def work(task: Callable[[Worker], None]) -> None:
+        def work(task: Callable[[], None]) -> None:
             try:
-                self._work(task)
+                self._guard(task)
             except BaseException as fault:  # noqa: BLE001 - raised again in the main thread
                 faults.append(fault)
                 self._run.pulse.ending.ask()
@@ -87,10 +103,10 @@ class Sync:
         if faults:
             raise faults[0]
 
-    def _work(self, task: Callable[[Worker], None]) -> None:
-        worker = Worker(self._run, self._queue, self._open_client)
+    def _guard(self, task: Callable[[], None]) -> None:
+        """Carry a worker's task out; what stops it stops the run, and is kept for its account."""
         try:
-            task(worker)
+            task()
         except RunStopped as stop:
             self._run.stop(stop)
         except WrongUsage as gone:
@@ -98,8 +114,6 @@ class Sync:
                 raise
             # The table was there when the run began; its account must not be lost with it.
             self._run.stop(DatabaseUnavailable(str(gone)))
-        finally:
-            worker.close()
 
     def _report(self, command: str) -> RunReport:
         run = self._run

@@ -80,22 +80,50 @@ class Worker:
         self._client: HubSpotClient | None = None
         self._shared: dict[UUID, tuple[UUID, ...]] = {}
 
-    def work_queue(self) -> None:
+    def work_queue(self, claims: list[Claim] | None = None) -> None:
         """Deliver what is due until nothing is, or the run has taken all that it may.
+
+        Args:
+            claims: what this worker claimed already.
 
         Raises:
             RunStopped: nothing can be delivered to anyone now; nothing is held any more.
         """
-        while (wanted := self._run.reserve(BATCH)) > 0:
-            self._start_lease()
-            claims: list[Claim] = []
-            try:
-                claims = self._queue.claim(wanted)
-            finally:
-                self._run.give_back(wanted - len(claims))
-            if not claims:
-                return
+        while claims := claims or self._claim():
             self._work(claims)
+            claims = []
+
+    def take_over_alone(self) -> list[Claim]:
+        """Deliver the contacts that have to be taken over alone, one after the other.
+
+        Returns:
+            What was claimed after them, for `work_queue`.
+
+        Raises:
+            RunStopped: as above.
+        """
+        while claims := self._claim(lone=True):
+            if not claims[0].before.is_lone_takeover:
+                break
+            self._work(claims)
+        return claims
+
+    def _claim(self, *, lone: bool = False) -> list[Claim]:
+        """Claim as many contacts as a request takes and the run's limit leaves.
+
+        Args:
+            lone: also take over a contact that has to be alone; it is the only one claimed then.
+        """
+        wanted = self._run.reserve(BATCH)
+        if not wanted:
+            return []
+        self._start_lease()
+        claims: list[Claim] = []
+        try:
+            claims = self._queue.claim(wanted, lone=lone, passed_over=self._run.passed_over)
+        finally:
+            self._run.give_back(wanted - len(claims))
+        return claims
 
     def work_one(self, contact_id: UUID, *, force: bool) -> None:
         """Deliver one contact now, whatever its status.
@@ -129,8 +157,7 @@ class Worker:
         """Bring every one of these claims to exactly one outcome, and settle it."""
         self._waiting = {claim.contact.id: claim for claim in claims}
         self._shared = {}
-        # A takeover may be what killed its worker: it goes alone, step by step.
-        carefully = carefully or any(claim.is_takeover for claim in claims)
+        carefully = carefully or any(claim.before.is_lone_takeover for claim in claims)
         try:
             lane, mapping = self._prepare()
             self._deliver(lane, self._map(mapping), carefully=carefully)
@@ -187,6 +214,8 @@ class Worker:
             else:
                 mapped.append((claim.contact, properties))
         self._settle(unsendable)
+        # However many cannot be sent, they keep no place from one that can.
+        self._run.give_back(sum(isinstance(fault, Rejected) for _, fault in unsendable))
         return group_by_email(mapped)
 
     def _deliver(self, lane: "BatchLane", groups: list[Group], *, carefully: bool) -> None:
@@ -319,6 +348,9 @@ class Worker:
             raise DatabaseUnavailable(str(gone)) from gone
         settled = {settlement.claim.contact.id for settlement in settlements}
         self._unsettled = [entry for entry in self._unsettled if entry[0].contact.id not in settled]
+        for settlement in settlements:
+            if settlement.name is OutcomeName.REQUEUED:
+                self._run.passed_over.note_requeued(settlement.claim.contact.id)
         self._run.note(settlements, self._shared)
 
 

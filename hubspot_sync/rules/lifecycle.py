@@ -5,7 +5,7 @@ What people do to rows, through us, is here too: enqueue and reset.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -49,6 +49,7 @@ class Row:
         sync_status: as the column holds it, which may be anything where it is a plain string.
         processing_status: likewise.
         next_retry_at: aware, UTC; so are the other instants.
+        updated_at: None where the column is NULL, which counts as very old.
     """
 
     contact: Contact
@@ -59,12 +60,20 @@ class Row:
     last_failed_crm: str | None
     next_retry_at: datetime | None
     last_retry_at: datetime | None
-    updated_at: datetime
+    updated_at: datetime | None
 
     @property
     def retry_columns_are_ours(self) -> bool:
         """Whether the shared retry columns speak of HubSpot."""
         return self.last_failed_crm in (None, CRM)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether both status columns bear the marks of a claim."""
+        return (
+            self.processing_status == ProcessingStatus.PROCESSING
+            and self.sync_status == SyncStatus.PROCESSING
+        )
 
     @property
     def is_wanted(self) -> bool:
@@ -93,6 +102,16 @@ class Row:
         )
 
     @property
+    def is_lone_takeover(self) -> bool:
+        """Whether its worker may have died of it: it is taken over alone, and sent alone.
+
+        Workers mostly die of reboots and deployments, so a contact that has not used an attempt
+        yet is taken over together with others.
+        """
+        is_left = self.processing_status == ProcessingStatus.PROCESSING and not self.is_abandoned
+        return is_left and self.own_retry_count > 0
+
+    @property
     def own_retry_count(self) -> int:
         """The retries that HubSpot has cost this contact; another CRM's count is not ours."""
         return self.retry_count if self.retry_columns_are_ours else 0
@@ -108,6 +127,9 @@ class Claim:
 
     Attributes:
         before: the row as the claim found it, so that it can be given back.
+        contact: the contact as the claim left it in the table, which is what is sent.
+        updated_at: what the claim left in that column, where a trigger or the column's own
+            precision may have altered it.
         retry_count: retries of ours spent so far, this claim's takeover included.
         claimed_at: the database's time of the claim, where the lease begins.
         is_takeover: an earlier worker died holding it.
@@ -115,15 +137,18 @@ class Claim:
     """
 
     before: Row
+    contact: Contact
+    updated_at: datetime | None
     retry_count: int
     claimed_at: datetime
     is_takeover: bool = False
     is_out_of_attempts: bool = False
 
-    @property
-    def contact(self) -> Contact:
-        """The contact as it was when it was claimed, which is what is sent."""
-        return self.before.contact
+    def confirmed_by(self, written: Row) -> "Claim | None":
+        """Return the claim as the table has it; None where the row does not bear our marks."""
+        if not written.is_claimed:
+            return None
+        return replace(self, contact=written.contact, updated_at=written.updated_at)
 
     @property
     def attempt(self) -> int:
@@ -168,6 +193,8 @@ def claim_row(row: Row, policy: RetryPolicy, now: datetime) -> tuple[Claim, Chan
         changes["retry_count"] = 0
     claim = Claim(
         before=row,
+        contact=row.contact,
+        updated_at=now,
         retry_count=retry_count,
         claimed_at=now,
         is_takeover=is_takeover,
@@ -178,7 +205,9 @@ def claim_row(row: Row, policy: RetryPolicy, now: datetime) -> tuple[Claim, Chan
 
 def is_held(row: Row, now: datetime, lease: timedelta) -> bool:
     """Tell whether a live run holds the row, as far as the row can tell."""
-    return row.processing_status == ProcessingStatus.PROCESSING and now - row.updated_at < lease
+    if row.processing_status != ProcessingStatus.PROCESSING or row.updated_at is None:
+        return False
+    return now - row.updated_at < lease
 
 
 def enqueue_changes(row: Row, now: datetime) -> Changes:

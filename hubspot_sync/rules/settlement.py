@@ -16,7 +16,6 @@ from hubspot_sync.rules.lifecycle import (
     Claim,
     ProcessingStatus,
     Row,
-    SyncStatus,
     cleared_retry_columns,
     leave_to_them,
     statuses,
@@ -113,6 +112,7 @@ class Settlement:
 
     Attributes:
         changes: empty where the row is not ours to write any more.
+        code: what refused the contact, in HubSpot's word or one of ours; None where nothing did.
     """
 
     claim: Claim
@@ -120,6 +120,7 @@ class Settlement:
     changes: Changes = field(default_factory=dict)
     hubspot_contact_id: str | None = None
     error: str | None = None
+    code: str | None = None
     next_retry_at: datetime | None = None
 
 
@@ -150,7 +151,7 @@ def settle(
     kept: dict[str, object] = {}
     if isinstance(outcome, Delivered):
         kept["hubspot_contact_id"] = outcome.hubspot_contact_id
-    if not _is_still_claimed(row):
+    if not row.is_claimed:
         changes = leave_to_them(row) | kept
         return replace(_left_alone(claim, outcome), changes=changes)
     if row.contact.sent_values != claim.contact.sent_values and not isinstance(outcome, Released):
@@ -189,19 +190,13 @@ def _left_alone(claim: Claim, outcome: Outcome) -> Settlement:
         OutcomeName.SUPERSEDED,
         hubspot_contact_id=outcome.hubspot_contact_id if isinstance(outcome, Delivered) else None,
         error=error_text(outcome.message) if isinstance(outcome, UNDELIVERED) else None,
+        code=_code(outcome),
     )
 
 
 def _is_taken_over(claim: Claim, row: Row) -> bool:
     """Tell whether another worker has taken it over since: a takeover counts on."""
     return row.retry_columns_are_ours and row.retry_count > claim.retry_count
-
-
-def _is_still_claimed(row: Row) -> bool:
-    return (
-        row.processing_status == ProcessingStatus.PROCESSING
-        and row.sync_status == SyncStatus.PROCESSING
-    )
 
 
 def _delivered(claim: Claim, outcome: Delivered, row: Row) -> Settlement:
@@ -222,7 +217,9 @@ def _failed(
     # The row's own count, which begins again for whoever was asked for anew meanwhile.
     retry_count = row.retry_count if row.retry_columns_are_ours else claim.retry_count
     if retry_count >= policy.max_retries:
-        return Settlement(claim, OutcomeName.EXHAUSTED, _final(error), error=error)
+        return Settlement(
+            claim, OutcomeName.EXHAUSTED, _final(error), error=error, code=_code(outcome)
+        )
     next_retry_at = now + policy.delay_after(retry_count)
     changes = statuses("Queued", "Error") | {
         "hubspot_processing_error": error,
@@ -232,12 +229,24 @@ def _failed(
         "last_retry_at": now,
         "last_failed_crm": CRM,
     }
-    return Settlement(claim, OutcomeName.FAILED, changes, error=error, next_retry_at=next_retry_at)
+    return Settlement(
+        claim,
+        OutcomeName.FAILED,
+        changes,
+        error=error,
+        code=_code(outcome),
+        next_retry_at=next_retry_at,
+    )
 
 
 def _rejected(claim: Claim, outcome: Rejected) -> Settlement:
     error = error_text(outcome.message)
-    return Settlement(claim, OutcomeName.REJECTED, _final(error), error=error)
+    return Settlement(claim, OutcomeName.REJECTED, _final(error), error=error, code=_code(outcome))
+
+
+def _code(outcome: Outcome) -> str | None:
+    signature = outcome.signature if isinstance(outcome, UNDELIVERED) else None
+    return signature.code if signature else None
 
 
 def _final(error: str) -> dict[str, object]:
@@ -258,7 +267,14 @@ def _stopped(
     if row.retry_columns_are_ours:
         next_retry_at = now + policy.base_delay
         changes["next_retry_at"] = next_retry_at
-    return Settlement(claim, OutcomeName.STOPPED, changes, error=error, next_retry_at=next_retry_at)
+    return Settlement(
+        claim,
+        OutcomeName.STOPPED,
+        changes,
+        error=error,
+        code=_code(outcome),
+        next_retry_at=next_retry_at,
+    )
 
 
 def _released(claim: Claim, row: Row, policy: RetryPolicy) -> Settlement:
@@ -271,7 +287,7 @@ def _released(claim: Claim, row: Row, policy: RetryPolicy) -> Settlement:
         changes = statuses("Queued", state)
         changes |= {"hubspot_processing_error": _WORKER_DIED} if is_last else {}
         return Settlement(claim, OutcomeName.RELEASED, changes)
-    if not before.is_wanted and row.updated_at != claim.claimed_at:
+    if not before.is_wanted and row.updated_at != claim.updated_at:
         # Somebody has written since, perhaps to ask for it, and another worker may hold it now:
         # to put back that nobody wants it could take that back.
         return Settlement(claim, OutcomeName.RELEASED, statuses("Queued", "Queued"))
@@ -284,3 +300,52 @@ def _released(claim: Claim, row: Row, policy: RetryPolicy) -> Settlement:
         # written there since.
         changes["retry_count"] = before.retry_count
     return Settlement(claim, OutcomeName.RELEASED, changes)
+
+
+DATABASE_REFUSED = "DATABASE_REFUSED"
+"""The code of a contact whose row the database does not let us settle."""
+
+_THEIRS = (OutcomeName.SUPERSEDED, OutcomeName.REQUEUED, OutcomeName.RELEASED)
+
+
+def instead_of(settlement: Settlement, why: str) -> list[Settlement]:
+    """Return what to write, in this order of preference, where the database refuses a settlement.
+
+    First the same with an error that any character set can hold. Then a contact whose end we
+    decide is rejected, with as little text as it takes; one that is others' to decide, or that is
+    given back, loses no more than its HubSpot id or its old error.
+
+    Args:
+        settlement: what the database refused.
+        why: in ASCII, and without anything that the row holds.
+    """
+    alternatives = []
+    error = settlement.changes.get("hubspot_processing_error")
+    if isinstance(error, str) and not error.isascii():
+        plain = error.encode("ascii", "replace").decode()
+        alternatives.append(_rewritten(settlement, hubspot_processing_error=plain))
+    if settlement.name in _THEIRS:
+        kept = {name: value for name, value in settlement.changes.items() if name not in _TEXTS}
+        return [*alternatives, replace(settlement, changes=kept)]
+    has_it = settlement.hubspot_contact_id
+    words = (
+        f"The database refuses to store the result ({why})."
+        f"{f' HubSpot has the contact as {has_it}.' if has_it else ''}"
+        " Look at the table's constraints and triggers, then mark the contact again."
+    )
+    rejected = replace(
+        settlement,
+        name=OutcomeName.REJECTED,
+        changes=_final(words),
+        error=words,
+        code=DATABASE_REFUSED,
+        next_retry_at=None,
+    )
+    return [*alternatives, rejected]
+
+
+_TEXTS = ("hubspot_contact_id", "hubspot_processing_error")
+
+
+def _rewritten(settlement: Settlement, **changes: object) -> Settlement:
+    return replace(settlement, changes=dict(settlement.changes) | changes)

@@ -4,23 +4,25 @@ What follows from a row's state is decided in `rules.lifecycle`; here it is read
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
     Connection,
     Engine,
+    RowMapping,
     func,
     select,
 )
-from sqlalchemy.exc import SQLAlchemyError
 
-from hubspot_sync.errors import WrongUsage
+from hubspot_sync.errors import RowLocked, RowRefused, WrongUsage
+from hubspot_sync.rules.claiming import Candidates, in_turn, rows_to_take
 from hubspot_sync.rules.lifecycle import (
+    Changes,
     Claim,
-    ProcessingStatus,
     Row,
     SyncStatus,
     claim_row,
@@ -28,11 +30,18 @@ from hubspot_sync.rules.lifecycle import (
     leave_to_them,
 )
 from hubspot_sync.rules.retry import RetryPolicy
-from hubspot_sync.rules.settlement import Outcome, Settlement, settle
-from hubspot_sync.store.database import transaction
-from hubspot_sync.store.due import is_due, prefer_indexes, rows_to_claim
-from hubspot_sync.store.failures import explain, is_lock_timeout
-from hubspot_sync.store.rows import LockedRow, all_columns, rows_by_id, to_row, write_rows
+from hubspot_sync.rules.settlement import Outcome, Settlement, instead_of, settle
+from hubspot_sync.store.database import retried, transaction
+from hubspot_sync.store.due import Kind, is_due, prefer_indexes, rows_to_claim
+from hubspot_sync.store.passed_over import PassedOver
+from hubspot_sync.store.rows import (
+    UNCHANGED,
+    LockedRow,
+    all_columns,
+    rows_by_id,
+    to_row,
+    write_rows,
+)
 from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
 
 log = logging.getLogger(__name__)
@@ -42,6 +51,9 @@ ROW_LOCK_TIMEOUT_MS = 2000
 
 
 Delivery = tuple[Claim, Outcome]
+Result = TypeVar("Result")
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 _now = DatabaseTime()
 _c = contacts.c
@@ -76,23 +88,42 @@ class ContactQueue:
         self._policy = policy
         self._lease = lease
 
-    def claim(self, limit: int) -> list[Claim]:
-        """Claim up to `limit` due contacts, the longest waiting first.
+    def claim(
+        self, limit: int, *, lone: bool = True, passed_over: PassedOver | None = None
+    ) -> list[Claim]:
+        """Claim up to `limit` due contacts, in the order of `rules.claiming`.
 
-        A takeover comes alone: it may be what killed its worker, and must take no other contact
-        with it. Contacts that a dead worker held and that nobody wants sent any more are freed.
+        Contacts that a dead worker held and that nobody wants sent any more are freed.
+
+        Args:
+            limit: contacts wanted.
+            lone: also take over a contact that has to be alone; it is the only one claimed then.
+            passed_over: contacts that the run leaves alone; a contact whose row cannot be changed
+                is added, and others are claimed in its place.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be used, or refuses row after row.
         """
+        passed_over = passed_over or PassedOver()
         while True:
-            with transaction(self._engine) as connection:
-                rows = self._rows_to_claim(connection, limit, lock=True)
-                abandoned = [row for row, _ in rows if row.is_abandoned]
-                due = [(row, now) for row, now in rows if not row.is_abandoned]
-                takeovers = [(row, now) for row, now in due if _is_processing(row)]
-                self._free(connection, abandoned)
-                claims = self._write_claims(connection, takeovers[:1] or due[:limit])
-            if claims or not abandoned:
-                return claims
+            taken = self._claim_due(limit, passed_over.keys, lone=lone)
+            _log_taken(taken)
+            passed_over.add_refused(taken.refused)
+            if taken.claims or not (taken.freed or taken.refused):
+                return list(taken.claims)
 
+    def _claim_due(self, limit: int, without: Collection[UUID], *, lone: bool) -> "_Taken":
+        @retried
+        def claim(singly: bool) -> _Taken:
+            with transaction(self._engine, singly=singly) as connection:
+                due, abandoned, now = self._candidates(connection, limit, without, lone=lone)
+                freed = {row.contact.id: leave_to_them(row) for row in abandoned}
+                claimed = [claim_row(row, self._policy, now) for row in rows_to_take(due, limit)]
+                return _write_taken(connection, freed, claimed, singly=singly)
+
+        return _singly_if_refused(claim)
+
+    @retried
     def claim_one(self, contact_id: UUID, *, force: bool = False) -> Claim | Held:
         """Claim one contact, whatever its status, unless it is skipped or held.
 
@@ -103,7 +134,7 @@ class ContactQueue:
         Raises:
             NotThere: the table has no such contact.
         """
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, singly=True) as connection:
             wanted = all_columns().where(_c.id == contact_id)
             found = connection.execute(wanted.with_for_update(skip_locked=True)).mappings().first()
             if found is None:
@@ -114,7 +145,14 @@ class ContactQueue:
             held = self._reason_to_hold(row, now, force=force)
             if held:
                 return held
-            return self._write_claims(connection, [(row, now)])[0]
+            claimed = [claim_row(row, self._policy, now)]
+            taken = _write_taken(connection, {}, claimed, singly=True)
+        _log_taken(taken)
+        for why in taken.refused.values():
+            return Held(
+                f"the database refuses to change its row ({why}); look at the table's rules"
+            )
+        return taken.claims[0]
 
     def settle(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
         """End claims: compare each row with its claim, and write what follows.
@@ -123,8 +161,12 @@ class ContactQueue:
         them in again, alone.
         """
         if len(deliveries) == 1:
-            return self._settle_waiting(deliveries[0])
-        with transaction(self._engine) as connection:
+            return _singly_if_refused(lambda singly: self._settle_waiting(deliveries[0], singly))
+        return _singly_if_refused(lambda singly: self._settle_together(deliveries, singly))
+
+    @retried
+    def _settle_together(self, deliveries: Sequence[Delivery], singly: bool) -> list[Settlement]:
+        with transaction(self._engine, singly=singly) as connection:
             ids = [claim.contact.id for claim, _ in deliveries]
             wanted = all_columns().where(_c.id.in_(ids)).order_by(_c.id)
             locked = rows_by_id(connection.execute(wanted.with_for_update(skip_locked=True)))
@@ -137,8 +179,10 @@ class ContactQueue:
                     for claim, outcome in deliveries
                     if claim.contact.id in locked or claim.contact.id not in there
                 ],
+                singly=singly,
             )
 
+    @retried
     def count_due(self) -> int:
         """Count the contacts that a run would claim now."""
         with transaction(self._engine, read_only=True) as connection:
@@ -148,14 +192,14 @@ class ContactQueue:
     def peek_due(self, limit: int) -> list[Row]:
         """Return what `claim` would take, without taking it."""
         with transaction(self._engine, read_only=True) as connection:
-            found = self._rows_to_claim(connection, limit, lock=False)
-            due = [row for row, _ in found if not row.is_abandoned]
-            # A claim takes over first, so a short run would get no further than that.
-            return sorted(due, key=lambda row: not _is_processing(row))[:limit]
+            due, _, _ = self._candidates(connection, limit, lock=False)
+        # A run takes over first, and claims the others after that.
+        left = limit - len(due.takeovers)
+        return [*due.takeovers, *in_turn(due, max(0, left))][:limit]
 
     def death_notice(self, row: Row) -> str | None:
         """Return why a claim of this row would end before anything is sent, if it would."""
-        claim, _ = claim_row(row, self._policy, row.updated_at)
+        claim, _ = claim_row(row, self._policy, row.updated_at or _LONG_AGO)
         return claim.death_notice if claim.is_out_of_attempts else None
 
     def read_one(self, contact_id: UUID) -> Row:
@@ -176,65 +220,59 @@ class ContactQueue:
             now: datetime = connection.execute(select(_now)).scalar_one()
         return self._reason_to_hold(row, now, force=force)
 
-    def _rows_to_claim(
-        self, connection: Connection, limit: int, *, lock: bool
-    ) -> list[tuple[Row, datetime]]:
+    def _candidates(
+        self,
+        connection: Connection,
+        limit: int,
+        without: Collection[UUID] = (),
+        *,
+        lone: bool = True,
+        lock: bool = True,
+    ) -> tuple[Candidates, list[Row], datetime]:
+        """Read what is due, what was left behind and is not wanted any more, and the time."""
         prefer_indexes(connection)
-        found = connection.execute(rows_to_claim(limit, self._lease, lock=lock))
-        rows = [(to_row(row), row["now"]) for row in found.mappings()]
-        return sorted(rows, key=lambda entry: (entry[0].updated_at, entry[0].contact.id))
+        query = rows_to_claim(limit, self._lease, lone=lone, without=without, lock=lock)
+        found = connection.execute(query).mappings().all()
+        left = _rows_of(Kind.LEFT_BEHIND, found, _turn)
+        due = Candidates(
+            takeovers=[row for row in left if not row.is_abandoned],
+            fresh=_rows_of(Kind.FRESH, found, _turn),
+            retries=_rows_of(Kind.RETRY, found, _retry_turn),
+        )
+        now = found[0]["now"] if found else _LONG_AGO
+        return due, [row for row in left if row.is_abandoned], now
 
     def _reason_to_hold(self, row: Row, now: datetime, *, force: bool) -> Held | None:
         if row.sync_status == SyncStatus.SKIPPED and not force:
             return Held("its decision is Skipped; use --force to send it all the same")
-        if is_held(row, now, self._lease):
+        if row.updated_at and is_held(row, now, self._lease):
             ends = row.updated_at + self._lease
             return Held(
                 f"a run holds it, or died holding it, until {ends:%H:%M:%S} UTC at the latest"
             )
         return None
 
-    def _free(self, connection: Connection, rows: Sequence[Row]) -> None:
-        write_rows(connection, [(row.contact.id, leave_to_them(row)) for row in rows])
-        for row in rows:
-            log.warning(
-                "contact %s: freed; its worker died and nobody wants it sent",
-                row.contact.id,
-                extra={"contact_id": str(row.contact.id)},
-            )
-
-    def _write_claims(
-        self, connection: Connection, rows: Sequence[tuple[Row, datetime]]
-    ) -> list[Claim]:
-        claimed = [claim_row(row, self._policy, now) for row, now in rows]
-        write_rows(connection, [(claim.contact.id, changes) for claim, changes in claimed])
-        for claim, _ in claimed:
-            if claim.is_takeover:
-                log.warning(
-                    "contact %s: taken over; its worker died",
-                    claim.contact.id,
-                    extra={"contact_id": str(claim.contact.id)},
-                )
-        return [claim for claim, _ in claimed]
-
-    def _settle_waiting(self, delivery: Delivery) -> list[Settlement]:
+    @retried
+    def _settle_waiting(self, delivery: Delivery, singly: bool) -> list[Settlement]:
         claim, outcome = delivery
         try:
-            with self._engine.begin() as connection:
+            with transaction(self._engine, singly=singly) as connection:
                 if connection.dialect.name == "postgresql":
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {ROW_LOCK_TIMEOUT_MS}")
                 wanted = all_columns().where(_c.id == claim.contact.id).with_for_update()
                 rows = rows_by_id(connection.execute(wanted))
                 return self._write_settlements(
-                    connection, [(claim, outcome, rows.get(claim.contact.id))]
+                    connection, [(claim, outcome, rows.get(claim.contact.id))], singly=singly
                 )
-        except SQLAlchemyError as error:
-            if is_lock_timeout(error):
-                return []
-            raise explain(error) from error
+        except RowLocked:
+            return []
 
     def _write_settlements(
-        self, connection: Connection, ends: Sequence[tuple[Claim, Outcome, LockedRow | None]]
+        self,
+        connection: Connection,
+        ends: Sequence[tuple[Claim, Outcome, LockedRow | None]],
+        *,
+        singly: bool,
     ) -> list[Settlement]:
         settlements = [
             settle(
@@ -247,11 +285,99 @@ class ContactQueue:
             )
             for claim, outcome, locked in ends
         ]
-        write_rows(
+        written = write_rows(
             connection,
             [(settlement.claim.contact.id, settlement.changes) for settlement in settlements],
+            singly=singly,
         )
-        return settlements
+        return [
+            _write_instead(connection, settlement, written.refused.get(settlement.claim.contact.id))
+            for settlement in settlements
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What one claim did.
+
+    Attributes:
+        claims: contacts that this run holds now.
+        freed: keys of contacts that nobody wants sent any more.
+        refused: why others could not be claimed or freed, by key.
+    """
+
+    claims: Sequence[Claim] = ()
+    freed: Collection[UUID] = ()
+    refused: Mapping[UUID, str] = field(default_factory=dict)
+
+
+def _singly_if_refused(write: Callable[[bool], Result]) -> Result:
+    """Write rows together; where the database refuses one of them, each by itself."""
+    try:
+        return write(False)
+    except RowRefused:
+        return write(True)
+
+
+def _write_taken(
+    connection: Connection,
+    freed: Mapping[UUID, Changes],
+    claimed: Iterable[tuple[Claim, Changes]],
+    *,
+    singly: bool,
+) -> _Taken:
+    """Mark rows, and hold those that bear the marks afterwards."""
+    wanted = {claim.contact.id: (claim, changes) for claim, changes in claimed}
+    writes = [*freed.items(), *((key, changes) for key, (_, changes) in wanted.items())]
+    written = write_rows(connection, writes, singly=singly)
+    claims, refused = [], dict(written.refused)
+    for key, (claim, _) in wanted.items():
+        confirmed = claim.confirmed_by(written.rows[key]) if key in written.rows else None
+        if confirmed:
+            claims.append(confirmed)
+        else:
+            refused.setdefault(key, UNCHANGED)
+    return _Taken(claims, freed.keys() & written.rows.keys(), refused)
+
+
+def _write_instead(connection: Connection, settlement: Settlement, why: str | None) -> Settlement:
+    """Write what comes nearest to a settlement that the database refuses."""
+    if why is None:
+        return settlement
+    instead = settlement
+    for instead in instead_of(settlement, why):
+        key = instead.claim.contact.id
+        if not write_rows(connection, [(key, instead.changes)], singly=True).refused:
+            break
+    return instead
+
+
+def _log_taken(taken: _Taken) -> None:
+    for key in taken.freed:
+        _log(logging.WARNING, key, "freed; its worker died and nobody wants it sent")
+    for claim in taken.claims:
+        if claim.is_takeover:
+            _log(logging.INFO, claim.contact.id, "taken over; its worker died")
+    for key, why in taken.refused.items():
+        _log(logging.WARNING, key, f"passed over; the database refuses to change its row ({why})")
+
+
+def _log(level: int, contact_id: UUID, words: str) -> None:
+    log.log(level, "contact %s: %s", contact_id, words, extra={"contact_id": str(contact_id)})
+
+
+def _rows_of(
+    kind: Kind, found: Iterable[RowMapping], turn: Callable[[Row], tuple[datetime, UUID]]
+) -> list[Row]:
+    return sorted((to_row(each) for each in found if each["kind"] == kind), key=turn)
+
+
+def _turn(row: Row) -> tuple[datetime, UUID]:
+    return row.updated_at or _LONG_AGO, row.contact.id
+
+
+def _retry_turn(row: Row) -> tuple[datetime, UUID]:
+    return row.next_retry_at or _LONG_AGO, row.contact.id
 
 
 def _not_there(contact_id: UUID) -> NotThere:
@@ -259,7 +385,3 @@ def _not_there(contact_id: UUID) -> NotThere:
         f"There is no contact {contact_id} in the table '{TABLE}'. Look for it by its email, or "
         "see whether DATABASE_URL names the right database."
     )
-
-
-def _is_processing(row: Row) -> bool:
-    return row.processing_status == ProcessingStatus.PROCESSING

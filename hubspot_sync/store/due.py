@@ -1,14 +1,17 @@
 """What is due, as SQL: the rules of the queue, and the indexes that answer them.
 
-A claim asks three questions, each with its own order and limit, so that each is answered by one
+A claim asks several questions, each with its own order and limit, so that each is answered by one
 index: contacts without a retry time of ours, contacts whose retry time has come, and contacts that
-a dead worker left behind. One question for all of them would read past every contact that waits
-for its retry (a second behind a million of them).
+a dead worker left behind, alone or together. One question for all of them would read past every
+contact that waits for its retry (a second behind a million of them). A row whose `updated_at` is
+NULL counts as very old, and an index keeps such rows apart; so they are asked for apart, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     Column,
@@ -19,6 +22,10 @@ from sqlalchemy import (
     Index,
     Select,
     and_,
+    false,
+    func,
+    literal,
+    not_,
     or_,
     select,
     text,
@@ -36,8 +43,14 @@ from hubspot_sync.rules.lifecycle import (
 from hubspot_sync.store.failures import explain
 from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, contacts
 
-MOST_LEFT_BEHIND = 10
-"""Contacts of dead workers looked at by one claim, which takes over one of them at most."""
+
+class Kind(StrEnum):
+    """Why a contact is due."""
+
+    LEFT_BEHIND = "left behind"
+    FRESH = "fresh"
+    RETRY = "retry"
+
 
 _c = contacts.c
 
@@ -74,6 +87,17 @@ _IS_MARKED = or_(
     ),
 )
 
+# A contact that has used an attempt of ours may be what kills its workers.
+_IS_LONE = func.coalesce(
+    and_(
+        _IS_PROCESSING,
+        or_(*(_c.hubspot_sync_status == decision for decision in TAKEOVER_DECISIONS)),
+        or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM),
+        _c.retry_count > 0,
+    ),
+    false(),
+)
+
 READY = and_(_IS_WANTED, _HAS_NO_RETRY_TIME)
 TIMED = and_(_IS_WANTED, _HAS_RETRY_TIME)
 
@@ -97,38 +121,61 @@ def is_due(lease: timedelta) -> ColumnElement[bool]:
 
 def is_left_behind(lease: timedelta) -> ColumnElement[bool]:
     """Return the condition that a worker died holding the contact: its lease is over."""
-    return and_(_IS_MARKED, _c.updated_at <= DatabaseTimeBefore(lease.total_seconds()))
+    return and_(_IS_MARKED, or_(_c.updated_at.is_(None), _is_before(lease)))
 
 
-def rows_to_claim(limit: int, lease: timedelta, *, lock: bool) -> CompoundSelect[Any]:
-    """Return the query of a claim: what is due and what was left behind.
+def _is_before(lease: timedelta) -> ColumnElement[bool]:
+    return _c.updated_at <= DatabaseTimeBefore(lease.total_seconds())
+
+
+def rows_to_claim(
+    limit: int,
+    lease: timedelta,
+    *,
+    lone: bool,
+    without: Collection[UUID] = (),
+    lock: bool,
+) -> CompoundSelect[Any]:
+    """Return the query of a claim: what is due and what was left behind, each with its kind.
 
     It returns the best `limit` rows of each kind, in no order.
 
     Args:
         limit: contacts wanted.
         lease: how long a claim holds.
+        lone: also ask for a contact that is to be taken over alone.
+        without: keys of contacts to leave out.
         lock: lock the rows, and pass over those that others hold.
     """
-    now = DatabaseTime().label("now")
-    ready = select(contacts, now).where(READY).order_by(_c.updated_at, _c.id).limit(limit)
-    timed = (
-        select(contacts, now)
-        .where(and_(TIMED, _c.next_retry_at <= DatabaseTime()))
-        .order_by(_c.next_retry_at, _c.id)
-        .limit(limit)
-    )
-    left_behind = (
-        select(contacts, now)
-        .where(is_left_behind(lease))
-        .order_by(_c.updated_at, _c.id)
-        .limit(MOST_LEFT_BEHIND)
-    )
     parts = [
-        select(_locked(part, lock=lock).cte(name))
-        for name, part in (("ready", ready), ("timed", timed), ("left_behind", left_behind))
+        select(_locked(part, lock=lock).cte(f"part_{number}"))
+        for number, part in enumerate(_parts(limit, lease, lone=lone, without=without))
     ]
     return parts[0].union_all(*parts[1:])
+
+
+def _parts(
+    limit: int, lease: timedelta, *, lone: bool, without: Collection[UUID]
+) -> Iterator[Select[Any]]:
+    def part(
+        kind: Kind, condition: ColumnElement[bool], order: Column[Any], most: int = limit
+    ) -> Select[Any]:
+        query = select(contacts, DatabaseTime().label("now"), literal(kind).label("kind"))
+        if without:
+            condition = and_(condition, _c.id.not_in(without))
+        return query.where(condition).order_by(order, _c.id).limit(most)
+
+    is_undated = _c.updated_at.is_(None)
+    together = and_(_IS_MARKED, not_(_IS_LONE))
+    yield part(Kind.FRESH, and_(READY, is_undated), _c.updated_at)
+    yield part(Kind.FRESH, and_(READY, not_(is_undated)), _c.updated_at)
+    yield part(Kind.RETRY, and_(TIMED, _c.next_retry_at <= DatabaseTime()), _c.next_retry_at)
+    yield part(Kind.LEFT_BEHIND, and_(together, is_undated), _c.updated_at)
+    yield part(Kind.LEFT_BEHIND, and_(together, _is_before(lease)), _c.updated_at)
+    if lone:
+        alone = and_(_IS_MARKED, _IS_LONE)
+        yield part(Kind.LEFT_BEHIND, and_(alone, is_undated), _c.updated_at, 1)
+        yield part(Kind.LEFT_BEHIND, and_(alone, _is_before(lease)), _c.updated_at, 1)
 
 
 def prefer_indexes(connection: Connection) -> None:

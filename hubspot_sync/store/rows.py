@@ -1,16 +1,33 @@
-"""Rows as they are read and written: between the table's columns and the rules' plain values."""
+"""Rows as they are read and written: between the table's columns and the rules' plain values.
+
+A write returns the rows as the database has them afterwards: triggers may rewrite them, columns
+round, and rules or triggers leave a row as it was, without a word.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Select, String, cast, column, select, update, values
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    String,
+    Update,
+    cast,
+    column,
+    select,
+    update,
+    values,
+)
+from sqlalchemy.exc import DBAPIError
 
 from hubspot_sync.rules.lifecycle import Changes, Row
 from hubspot_sync.rules.mapping import Contact
+from hubspot_sync.store.failures import is_data_fault, why_refused
 from hubspot_sync.store.table import DatabaseTime, Key, contacts
 
 _c = contacts.c
@@ -23,6 +40,23 @@ class LockedRow:
 
     row: Row
     now: datetime
+
+
+UNCHANGED = "a trigger or rule leaves the row as it is"
+"""Why a row that was to be written did not change, where the database raised no error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of writes.
+
+    Attributes:
+        rows: those that were written, by key, as the database has them now.
+        refused: why the others were not, by key.
+    """
+
+    rows: Mapping[UUID, Row] = field(default_factory=dict)
+    refused: Mapping[UUID, str] = field(default_factory=dict)
 
 
 def all_columns() -> Select[Any]:
@@ -59,37 +93,67 @@ def to_row(found: RowMapping) -> Row:
     )
 
 
-def write_rows(connection: Connection, writes: Iterable[tuple[UUID, Changes]]) -> None:
-    """Write each row's changes, one statement for all rows that change alike.
+def write_rows(
+    connection: Connection, writes: Iterable[tuple[UUID, Changes]], *, singly: bool = False
+) -> Written:
+    """Write each row's changes; those without changes are passed over.
+
+    Args:
+        connection: in a transaction.
+        writes: keys and changes.
+        singly: one row at a time, so that a row which the database refuses keeps no other; else
+            its refusal is raised.
+    """
+    wanted = [(contact_id, changes) for contact_id, changes in writes if changes]
+    rows: dict[UUID, Row] = {}
+    refused: dict[UUID, str] = {}
+    for part in [[each] for each in wanted] if singly else [wanted]:
+        try:
+            if singly:
+                with connection.begin_nested():
+                    rows |= _write(connection, part)
+            else:
+                rows |= _write(connection, part)
+        except DBAPIError as error:
+            if not singly or not is_data_fault(error):
+                raise
+            refused[part[0][0]] = why_refused(error)
+    for contact_id, _ in wanted:
+        if contact_id not in rows:
+            refused.setdefault(contact_id, UNCHANGED)
+    return Written(rows, refused)
+
+
+def _write(connection: Connection, writes: Iterable[tuple[UUID, Changes]]) -> dict[UUID, Row]:
+    """Write rows, one statement for all that change alike.
 
     Statuses and times are constants of a statement: an enum column takes a constant of no type,
     but refuses the text of a VALUES list. Only error and record id differ from row to row.
     """
     groups: dict[tuple[Any, ...], list[tuple[UUID, Changes]]] = defaultdict(list)
     for contact_id, changes in writes:
-        if changes:
-            constant = tuple(
-                (name, value) for name, value in sorted(changes.items()) if name not in _VARYING
-            )
-            varying = tuple(
-                name for name in _VARYING if name in changes and changes[name] is not None
-            )
-            cleared = tuple(name for name in _VARYING if name in changes and changes[name] is None)
-            groups[constant, varying, cleared].append((contact_id, changes))
+        constant = tuple(
+            (name, value) for name, value in sorted(changes.items()) if name not in _VARYING
+        )
+        varying = tuple(name for name in _VARYING if name in changes and changes[name] is not None)
+        cleared = tuple(name for name in _VARYING if name in changes and changes[name] is None)
+        groups[constant, varying, cleared].append((contact_id, changes))
+    written: dict[UUID, Row] = {}
     for (constant, varying, cleared), rows in groups.items():
-        _write_group(connection, dict(constant) | dict.fromkeys(cleared), varying, rows)
+        statement = _update(dict(constant) | dict.fromkeys(cleared), varying, rows)
+        found = connection.execute(statement.returning(contacts)).mappings()
+        written |= {entry["id"]: to_row(entry) for entry in found}
+    return written
 
 
-def _write_group(
-    connection: Connection,
+def _update(
     constant: Mapping[str, object],
     varying: Sequence[str],
     rows: Sequence[tuple[UUID, Changes]],
-) -> None:
+) -> Update:
     if not varying:
         ids = [contact_id for contact_id, _ in rows]
-        connection.execute(update(contacts).where(_c.id.in_(ids)).values(**constant))
-        return
+        return update(contacts).where(_c.id.in_(ids)).values(**constant)
     new = (
         values(column("id", String), *(column(name, String) for name in varying), name="new_values")
         .data(
@@ -100,7 +164,7 @@ def _write_group(
         )
         .cte("new")
     )
-    connection.execute(
+    return (
         update(contacts)
         .where(_c.id == cast(new.c.id, Key))
         .values(**constant, **{name: new.c[name] for name in varying})

@@ -693,6 +693,7 @@ def _deleted(_: Row) -> None:
 
 
 def _taken_over(row: Row) -> Row:
+    assert row.updated_at
     left_behind = replace(row, updated_at=row.updated_at - LEASE)
     return _written(left_behind, now=SOON)
 

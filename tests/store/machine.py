@@ -242,14 +242,18 @@ def aged(row: TableRow, ago: timedelta) -> TableRow:
 
 
 def aged_claim(claim: Claim, ago: timedelta) -> Claim:
-    before: Row = claim.before
+    before, updated_at = claim.before, claim.updated_at
+    assert before.updated_at
+    assert updated_at
     waits = before.next_retry_at
     earlier = replace(
         before,
         updated_at=before.updated_at - ago,
         next_retry_at=None if waits is None else waits - ago,
     )
-    return replace(claim, before=earlier, claimed_at=claim.claimed_at - ago)
+    return replace(
+        claim, before=earlier, updated_at=updated_at - ago, claimed_at=claim.claimed_at - ago
+    )
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -523,9 +527,13 @@ class QueueMachine(RuleBasedStateMachine):
         left = {key for key in due if before.rows[key]["hubspot_processing_status"] == "Processing"}
         assert claimed <= due
         assert len(claimed) <= limit
-        if left:
+        lone = {key for key in left if retries_of(before.rows[key])}
+        if lone:
             assert len(claimed) == 1
-            assert claimed <= left, "a takeover comes first, and alone"
+            assert claimed <= lone, "what may have killed its worker comes first, and alone"
+        elif left:
+            assert len(claimed) == min(limit, len(left))
+            assert claimed <= left, "a batch of takeovers holds nothing else"
         else:
             assert len(claimed) == min(limit, len(due)), "nothing that is due is passed over"
 

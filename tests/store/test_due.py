@@ -1,15 +1,30 @@
 """What is due, in which order, and what is not: on SQLite and on both shapes on PostgreSQL."""
 
+import re
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
+from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.settlement import Released
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE
 from tests.tables import Contacts
 
+PROCESSING: dict[str, Any] = {
+    "hubspot_sync_status": "Processing",
+    "hubspot_processing_status": "Processing",
+}
+RETRY: dict[str, Any] = {
+    "hubspot_sync_status": "Queued",
+    "hubspot_processing_status": "Error",
+    "retry_count": 1,
+    "last_failed_crm": "hubspot",
+}
 OVER = LEASE + timedelta(seconds=1)
 NOT_OVER = LEASE - timedelta(seconds=30)
 
@@ -126,17 +141,90 @@ def test_takeover_does_not_wait_for_a_retry_time(table: Contacts, queue: Contact
     assert claimed_ids(queue) == [key]
 
 
-def test_takeover_comes_alone(table: Contacts, queue: ContactQueue) -> None:
-    left = [
-        table.add(
-            hubspot_sync_status="Processing", hubspot_processing_status="Processing", age=OVER
-        )
-        for _ in range(2)
-    ]
+def test_takeovers_of_contacts_that_used_no_attempt_come_together(
+    table: Contacts, queue: ContactQueue
+) -> None:
+    left = [table.add(**PROCESSING, age=OVER) for _ in range(3)]
     waiting = [table.add(age=timedelta(hours=2)) for _ in range(3)]
-    first, second = claimed_ids(queue), claimed_ids(queue)
+    first, second = claimed_ids(queue, 2), claimed_ids(queue, 2)
+    assert (len(first), len(second)) == (2, 1), "a batch of takeovers holds nothing else"
     assert sorted(first + second) == sorted(left)
     assert sorted(claimed_ids(queue)) == sorted(waiting)
+
+
+def test_takeover_of_a_contact_that_used_an_attempt_comes_alone(
+    table: Contacts, queue: ContactQueue
+) -> None:
+    lone = [table.add(**PROCESSING, retry_count=1, age=OVER) for _ in range(2)]
+    others = [table.add(**PROCESSING, retry_count=2, last_failed_crm="brevo", age=OVER)]
+    others += [table.add(**PROCESSING, age=OVER)]
+    first, second = claimed_ids(queue), claimed_ids(queue)
+    assert (len(first), len(second)) == (1, 1)
+    assert sorted(first + second) == sorted(lone)
+    assert sorted(claimed_ids(queue)) == sorted(others)
+
+
+def test_lone_takeovers_wait_where_the_claim_wants_none(
+    table: Contacts, queue: ContactQueue
+) -> None:
+    lone = table.add(**PROCESSING, retry_count=1, age=OVER)
+    waiting = table.add()
+    assert [claim.contact.id for claim in queue.claim(100, lone=False)] == [waiting]
+    assert claimed_ids(queue) == [lone]
+
+
+def test_retries_and_fresh_contacts_keep_each_other_waiting_no_longer_than_a_claim(
+    table: Contacts, queue: ContactQueue
+) -> None:
+    retries = [table.add(**RETRY) for _ in range(20)]
+    for key in retries:
+        table.move(key, "next_retry_at", timedelta(hours=1))
+    fresh = [table.add() for _ in range(20)]
+    claimed = claimed_ids(queue, 10)
+    assert (len(set(claimed) & set(fresh)), len(set(claimed) & set(retries))) == (8, 2)
+    assert claimed_ids(queue, 1)[0] in fresh
+    # What one kind does not use, the other gets.
+    claimed_ids(queue, 11)
+    claimed = claimed_ids(queue, 10)
+    assert (len(set(claimed) & set(fresh)), len(set(claimed) & set(retries))) == (3, 7)
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "plain", "app"])
+def test_row_without_updated_at_counts_as_very_old(
+    table: Contacts, queue: ContactQueue, undated: None
+) -> None:
+    recent, old = table.add(), table.add(age=timedelta(days=300))
+    undated_keys = [table.add() for _ in range(2)]
+    abandoned = table.add(hubspot_sync_status="Error", hubspot_processing_status="Processing")
+    left = [table.add(**PROCESSING), table.add(**PROCESSING, retry_count=1)]
+    for key in (*undated_keys, abandoned, *left):
+        table.change(key, updated_at=None)
+    assert queue.count_due() == 6
+    assert [row.contact.id for row in queue.peek_due(2)] == sorted(left)
+    assert claimed_ids(queue) == [left[1]]
+    assert claimed_ids(queue) == [left[0]]
+    assert table.state(abandoned) == ("Error", None)
+    assert claimed_ids(queue) == [*sorted(undated_keys), old, recent]
+
+
+@pytest.fixture
+def undated(table: Contacts) -> Iterator[None]:
+    """The table with an `updated_at` that takes NULL, as some deployments have it."""
+    if table.shape == "sqlite":
+        statement = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'contacts'")
+        with table.engine.begin() as connection:
+            made = str(connection.execute(statement).scalar_one())
+            connection.exec_driver_sql("DROP TABLE contacts")
+            loose = re.sub(r"(updated_at DATETIME DEFAULT .*?) NOT NULL", r"\1", made)
+            connection.exec_driver_sql(loose)
+        yield
+        return
+    with table.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE contacts ALTER updated_at DROP NOT NULL")
+    yield
+    with table.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM contacts")
+        connection.exec_driver_sql("ALTER TABLE contacts ALTER updated_at SET NOT NULL")
 
 
 @pytest.mark.parametrize("decision", ["New", None, "Skipped", "Complete", "Error"])
@@ -217,7 +305,7 @@ def test_claim_that_fails_claims_nothing(
     def die(*_: object, **__: object) -> None:
         raise RuntimeError("the process dies here")
 
-    monkeypatch.setattr("hubspot_sync.store.contact_queue.log.warning", die)
+    monkeypatch.setattr(Claim, "confirmed_by", die)
     table.change(key, hubspot_sync_status="Processing", hubspot_processing_status="Processing")
     table.move(key, "updated_at", OVER)
     with pytest.raises(RuntimeError):

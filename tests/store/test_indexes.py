@@ -1,5 +1,7 @@
 """The indexes of the queue, and a claim that uses them: with few rows, with many, unanalysed."""
 
+import re
+
 import pytest
 from sqlalchemy import Connection, Engine, text
 
@@ -38,9 +40,13 @@ def fill(table: Contacts, count: int, **columns: str) -> None:
         connection.execute(text(FILL.format(count=count, **values)))
 
 
+NOTHING_TO_SORT = re.compile(r"Sort\n(?:.*\n){1,3} +->  Result\n +One-Time Filter: false")
+"""Where the column is NOT NULL, newer servers do not even look for rows that have NULL there."""
+
+
 def plan_of_a_claim(connection: Connection) -> str:
     prefer_indexes(connection)
-    query = rows_to_claim(100, LEASE, lock=True).compile(connection.engine)
+    query = rows_to_claim(100, LEASE, lone=True, lock=True).compile(connection.engine)
     rows = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {query}", query.params)
     return "\n".join(row[0] for row in rows)
 
@@ -93,7 +99,7 @@ def test_claim_uses_the_indexes(
     with indexed.engine.connect() as connection:
         if is_analysed:
             connection.execute(text("ANALYZE contacts"))
-        plan = plan_of_a_claim(connection)
+        plan = NOTHING_TO_SORT.sub("", plan_of_a_claim(connection))
         connection.rollback()
     for name in NAMES:
         assert f"Index Scan using {name}" in plan, plan

@@ -66,13 +66,14 @@ def add(table: Contacts, count: int) -> list[UUID]:
 
 
 def leave_behind(table: Contacts, queue: ContactQueue, count: int, **columns: Any) -> list[UUID]:
-    """Add contacts that a worker has claimed before it died."""
+    """Add contacts that workers have claimed before they died: each is taken over alone."""
     return [
         table.add(
             f"c{number}@example.com",
             age=LEASE + (count - number) * MINUTE,
             hubspot_sync_status="Processing",
             hubspot_processing_status="Processing",
+            retry_count=1,
             **columns,
         )
         for number in range(count)
@@ -126,9 +127,9 @@ def moments(
         finally:
             waits.clock += NEARLY_ALL
 
-    def note_claim(limit: int) -> list[Claim]:
+    def note_claim(limit: int, **options: Any) -> list[Claim]:
         seen.claims.append(waits.clock)
-        return claim(limit)
+        return claim(limit, **options)
 
     monkeypatch.setattr(transport._session, "request", send_slowly)
     monkeypatch.setattr(queue, "claim", note_claim)

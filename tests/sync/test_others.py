@@ -238,6 +238,7 @@ def test_what_users_do_to_contacts_that_we_hold_stands(
         assert len(queue.claim(len(ACTS))) == len(ACTS)
         table.age_all(LEASE + MINUTE)
         for place, key in enumerate(keys.values()):
+            table.change(key, retry_count=1)
             table.move(key, "updated_at", LEASE + (len(ACTS) - place) * MINUTE)
     others = add_two_others(table, hubspot)
     if point.known:

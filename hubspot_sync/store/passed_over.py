@@ -1,0 +1,61 @@
+"""Contacts that a run leaves alone from now on, so that none of them holds up the others."""
+
+import threading
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from hubspot_sync.errors import DatabaseUnavailable
+
+MOST_PASSED_OVER = 1_000
+"""With more than this, the fault is the table's and not a row's."""
+
+
+class PassedOver:
+    """What one run passes over; its workers share it.
+
+    Those that the database refuses would be due again at once, and so would a contact whose values
+    change with every settlement.
+    """
+
+    def __init__(self) -> None:
+        self._refused: dict[UUID, str] = {}
+        self._requeued: set[UUID] = set()
+        self._passed_over: set[UUID] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def keys(self) -> Collection[UUID]:
+        """The contacts that no later claim of the run takes."""
+        with self._lock:
+            return frozenset(self._passed_over)
+
+    @property
+    def refused(self) -> Mapping[UUID, str]:
+        """Those that could not be claimed, with the database's reason."""
+        with self._lock:
+            return dict(self._refused)
+
+    def add_refused(self, refused: Mapping[UUID, str]) -> None:
+        """Pass over contacts whose rows the database does not let us claim.
+
+        Raises:
+            DatabaseUnavailable: there are too many of them.
+        """
+        with self._lock:
+            self._refused |= refused
+            self._passed_over |= refused.keys()
+            count = len(self._refused)
+        if count > MOST_PASSED_OVER:
+            contact_id, why = next(iter(refused.items()))
+            raise DatabaseUnavailable(
+                f"The database refuses to change row after row, such as that of contact "
+                f"{contact_id} ({why}). Look at the table's constraints, triggers and rules; the "
+                "contacts are safe in the queue."
+            )
+
+    def note_requeued(self, contact_id: UUID) -> None:
+        """Let a contact be sent again because its values were edited meanwhile, but only once."""
+        with self._lock:
+            if contact_id in self._requeued:
+                self._passed_over.add(contact_id)
+            self._requeued.add(contact_id)
