@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubspot_sync.cli.frame import close_with_command
-from hubspot_sync.environment import exposed, read_environment
+from hubspot_sync.environment import exposed, read_env_file
 from hubspot_sync.settings import (
     Settings,
     are_there,
@@ -31,8 +31,9 @@ def read_settings(env_file: Path | None) -> Settings:
     Raises:
         SettingsError: some are wrong.
     """
-    variables = read_environment(os.environ, env_file)
-    if not are_there(variables):
+    in_file = read_env_file(env_file)
+    settings = load_settings(os.environ, in_file)
+    if not are_there({*in_file, *os.environ}):
         from hubspot_sync import console
 
         where = f"{env_file} holds none" if env_file else "no .env in this folder holds any"
@@ -40,7 +41,6 @@ def read_settings(env_file: Path | None) -> Settings:
             f"No settings were found: {where}, and no variable is set. The defaults hold; name the "
             "settings file with --env-file."
         )
-    settings = load_settings(variables)
     open_to_all = exposed(env_file)
     if open_to_all:
         from hubspot_sync import console

@@ -382,7 +382,7 @@ def test_doctor_tells_five_faults_at_once_each_with_its_mend(
     ended = program.run("doctor", HUBSPOT_PORTAL_ID="99", HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT="90")
     assert ended.code == 1
     for words in (
-        "HUBSPOT_API_KYE is no setting",
+        "HUBSPOT_API_KYE in the settings file is not a setting: no other command runs with it",
         "Did you mean HUBSPOT_API_KEY?",
         "chmod 600 .env",
         "Cron seems to have stopped",
@@ -605,7 +605,9 @@ def test_doctor_looks_who_may_read_the_token_file(
 @pytest.mark.parametrize("name", ["HUBSPOT_APIKEY", "HUBSPOT_SYNC_WORKER", "DATABSE_URL"])
 def test_doctor_names_what_was_misspelt(table: Contacts, program: Program, name: str) -> None:
     checks = checks_of(program.run("doctor", "--json", **{name: "x"}))
-    assert f"{name} is no setting" in [check["words"] for check in checks["settings"]]
+    told = [check["words"] for check in checks["settings"]]
+    assert any(words.startswith(f"{name} in the environment is not a setting") for words in told)
+    assert checks["table"][0]["state"] == "ok", "the rest is looked at all the same"
 
 
 @embedded
@@ -640,6 +642,38 @@ def test_doctor_reads_an_old_table_without_a_fault_of_its_own(
     assert "last_retry_at" in checks["table"][0]["words"]
     assert checks["queue"][0]["state"] == "not checked"
     assert checks["token"][0]["state"] == "ok"
+
+
+# misspelt settings
+
+
+@embedded
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sync-queue"],
+        ["sync-queue", "--dry-run"],
+        ["sync-one", "6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b"],
+        ["create-properties"],
+        ["status"],
+        ["enqueue", "--all"],
+        ["reset", "--all", "--yes"],
+        ["init-db"],
+    ],
+    ids=" ".join,
+)
+def test_misspelt_setting_lets_nothing_run(
+    table: Contacts, program: Program, hubspot: Emulator, command: list[str]
+) -> None:
+    """A run with HUBSPOT_PORTALID would write into whatever portal the token opens."""
+    table.add("a@x.org")
+    before = table.rows()
+    ended = program.run(*command, HUBSPOT_PORTALID="111", HUBSPOT_SYNC_WORKERS="many")
+    assert ended.code == 2
+    words = "HUBSPOT_PORTALID in the environment is not a setting. Did you mean HUBSPOT_PORTAL_ID?"
+    assert words in ended.err
+    assert "HUBSPOT_SYNC_WORKERS is 'many'" in ended.err
+    assert (table.rows(), hubspot.request_count) == (before, 0)
 
 
 # enqueue
