@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hubspot_sync.environment import is_exposed, read_env_file
-from hubspot_sync.errors import HubSpotSyncError, SettingsError
+from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.settings import (
     Settings,
     are_there,
-    load_settings,
-    misspelt,
+    read_values,
+    unknown_names,
 )
 
 if TYPE_CHECKING:
@@ -35,28 +35,18 @@ def look_at_settings(
         WrongUsage: the settings file cannot be read.
     """
     in_file = read_env_file(env_file)
-    variables = in_file | dict(environment)
-    checks = [
-        Check(
-            "settings",
-            CheckState.MEND,
-            f"{name} is no setting",
-            f"Did you mean {meant}?" if meant else "Take it out, or look it up in the README.",
-        )
-        for name, meant in misspelt(variables).items()
-    ]
+    variables = {**in_file, **environment}
+    checks = _look_at_names(environment, in_file)
     token_file = Path(variables.get("HUBSPOT_API_KEY_FILE", "").strip() or ".")
     checks += [
         Check("settings", CheckState.MEND, f"every user can read {path}", f"chmod 600 {path}")
         for path in (env_file or Path(".env"), token_file)
         if is_exposed(path)
     ]
-    try:
-        settings = load_settings(variables)
-    except SettingsError as faults:
-        return None, checks + [
-            Check("settings", CheckState.MEND, fault, "Correct it.") for fault in faults.faults
-        ]
+    settings, faults = read_values(variables)
+    if faults:
+        checks += [Check("settings", CheckState.MEND, fault, "Correct it.") for fault in faults]
+        return None, checks
     if settings.api_key.endswith(_PLACEHOLDER) and settings.base_url.startswith("https"):
         words, mend = "HUBSPOT_API_KEY is the example's", "Set it to a token of your portal."
         checks.append(Check("settings", CheckState.MEND, words, mend))
@@ -68,6 +58,17 @@ def look_at_settings(
         found_in = source if are_there(in_file) else "the environment alone"
         checks.append(Check("settings", CheckState.OK, f"all can be used, from {found_in}"))
     return settings, checks + _look_at_monitors(settings)
+
+
+def _look_at_names(environment: Mapping[str, str], in_file: Mapping[str, str]) -> list[Check]:
+    """Check for misspelt settings; the rest can be looked at with what is spelt right."""
+    checks = []
+    for each in unknown_names(environment, in_file):
+        effect = ": no other command runs with it" if each.is_fault else ""
+        words = f"{each.name} in the {each.place} is not a setting{effect}"
+        mend = f"Did you mean {each.meant}?" if each.meant else "Remove it, or see the README."
+        checks.append(Check("settings", CheckState.MEND, words, mend))
+    return checks
 
 
 def _look_at_monitors(settings: Settings) -> list[Check]:

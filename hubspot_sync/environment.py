@@ -1,7 +1,6 @@
-"""Where settings come from: the environment, and below it a settings file."""
+"""Where settings come from besides the environment: a settings file."""
 
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from hubspot_sync.errors import WrongUsage
@@ -9,21 +8,11 @@ from hubspot_sync.errors import WrongUsage
 _ENV_FILE = Path(".env")
 
 
-def read_environment(environment: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
-    """Merge a `.env` file below the environment, whose values win.
-
-    Args:
-        environment: usually `os.environ`.
-        env_file: None reads `.env` in the current folder, if there is one.
-
-    Raises:
-        WrongUsage: the file cannot be read, or one that was named is not there.
-    """
-    return read_env_file(env_file) | dict(environment)
-
-
 def read_env_file(env_file: Path | None) -> dict[str, str]:
     """Return what a settings file holds; nothing where none was named and there is no `.env`.
+
+    Args:
+        env_file: None reads `.env` in the current folder, if there is one.
 
     Raises:
         WrongUsage: the file cannot be read, or one that was named is not there.

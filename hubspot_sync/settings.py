@@ -5,11 +5,12 @@ setting, and a test holds them to it.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from hubspot_sync.errors import SettingsError, WrongUsage
@@ -24,6 +25,13 @@ LEASE_TIMEOUTS = 12
 LEASE_SLACK = timedelta(minutes=2)
 """What the waits between those requests, and the settling, need besides."""
 
+MOST_EDITS = 2
+"""How far a name in the settings file may be from a setting's, and still be meant as that one."""
+
+_NO_FILE: Mapping[str, str] = MappingProxyType({})
+_OWN_PREFIXES = ("HUBSPOT_SYNC_", "HUBSPOT_CUSTOM_PROPERTY_")
+_ALIKE, _STRANGERS_ALIKE = 0.8, 0.85
+_SHOWN_NAME = re.compile(r"\w{0,60}", re.ASCII)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(:\d*)?")
 _HOST = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?"
@@ -96,23 +104,67 @@ class Settings:
         )
 
 
-def are_there(variables: Mapping[str, str]) -> bool:
+@dataclass(frozen=True, slots=True)
+class UnknownName:
+    """A variable that looks like a setting and is not one.
+
+    Attributes:
+        name: as a message may show it: cut where it has what no name has, for a token may be glued
+            to it.
+        place: where it stands, in words.
+        meant: the setting that it may mean; None where none is near.
+        is_fault: whether it is certainly meant for us, so that nothing may run without it.
+    """
+
+    name: str
+    place: str
+    meant: str | None
+    is_fault: bool
+
+
+def are_there(names: Iterable[str]) -> bool:
     """Tell whether any setting is set, be it to nothing."""
-    return not known_names().isdisjoint(variables)
+    return not known_names().isdisjoint(names)
 
 
-def load_settings(variables: Mapping[str, str]) -> Settings:
-    """Check all settings together.
+def load_settings(
+    environment: Mapping[str, str], in_file: Mapping[str, str] = _NO_FILE
+) -> Settings:
+    """Check all settings together, and the names of those that are misspelt.
+
+    Args:
+        environment: usually `os.environ`; its values win.
+        in_file: what the settings file holds.
 
     Raises:
         SettingsError: with one sentence for each setting that is wrong.
     """
+    faults = []
+    for unknown in unknown_names(environment, in_file):
+        if unknown.is_fault and unknown.meant:
+            faults.append(
+                f"{unknown.name} in the {unknown.place} is not a setting. Did you mean "
+                f"{unknown.meant}? Correct the name, or remove it."
+            )
+        elif unknown.is_fault:
+            faults.append(
+                f"{unknown.name} in the {unknown.place} is not a setting, and its prefix is ours: "
+                "remove it, or look up the name in the README."
+            )
+    settings, wrong_values = read_values({**in_file, **environment})
+    if faults or wrong_values:
+        raise SettingsError(faults + wrong_values)
+    return settings
+
+
+def read_values(variables: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Return the settings, and a sentence for each value that is wrong.
+
+    In place of a value that is wrong the settings have its default.
+    """
     read = _Reader(variables)
     settings = _read(read)
-    faults = read.faults + _faults_between(settings, read.faulty)
-    if faults:
-        raise SettingsError(faults)
-    return settings
+    return settings, read.faults + _faults_between(settings, read.faulty)
 
 
 def known_names() -> set[str]:
@@ -122,20 +174,76 @@ def known_names() -> set[str]:
     return reader.known
 
 
-def misspelt(variables: Mapping[str, str]) -> dict[str, str | None]:
-    """Return variables that look like a setting and are none, each with the one it may mean.
+def unknown_names(
+    environment: Mapping[str, str], in_file: Mapping[str, str] = _NO_FILE
+) -> list[UnknownName]:
+    """Return the variables that look like a setting and are not one.
 
-    Every HUBSPOT_… counts; of other names only what is all but a setting's, for the environment
-    is full of other programs' variables.
+    A fault is whatever has a prefix that is ours alone; in the settings file, what is at most two
+    edits from a setting; in the environment, which other programs share, what is a setting but for
+    its underscores and capitals, while that setting is not set. All other HUBSPOT_… names, and
+    what is all but a setting's name, may be another program's.
     """
     known = known_names()
-    found: dict[str, str | None] = {}
-    for name in sorted(set(variables) - known):
-        near = get_close_matches(name, known, n=1, cutoff=0.85)
-        is_near = bool(near) and near[0] not in name
-        if name.startswith("HUBSPOT_") or is_near:
-            found[name] = near[0] if near else None
+    values = {**in_file, **environment}
+    unset = {name for name in known if not values.get(name, "").strip()}
+    found = []
+    for name in sorted(values.keys() - known):
+        upper, is_in_file = name.upper(), name in in_file
+        slip = _without_underscores(upper, known if is_in_file else unset)
+        if slip is None and is_in_file:
+            slip = _within_edits(upper, known)
+        is_fault = slip is not None or upper.startswith(_OWN_PREFIXES)
+        meant = slip or _nearest(upper, known)
+        if is_fault or meant or upper.startswith("HUBSPOT_"):
+            place = "settings file" if is_in_file else "environment"
+            found.append(UnknownName(_shown_name(name), place, meant, is_fault))
     return found
+
+
+def _shown_name(name: str) -> str:
+    shown = _SHOWN_NAME.match(name)
+    return name if shown is None or shown[0] == name else f"{shown[0]}…"
+
+
+def _without_underscores(name: str, known: Iterable[str]) -> str | None:
+    bare = name.replace("_", "")
+    return next((each for each in known if each.replace("_", "") == bare), None)
+
+
+def _within_edits(name: str, known: Iterable[str]) -> str | None:
+    """Return the setting that is the fewest edits away, two at most."""
+    in_order = sorted(known)
+    steps = ((each, edits) for edits in range(MOST_EDITS + 1) for each in in_order)
+    return next((each for each, edits in steps if is_within_edits(name, each, edits)), None)
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the setting that a name is most like, if it is like any."""
+    is_ours = name.startswith("HUBSPOT_")
+    near = get_close_matches(name, known, n=1, cutoff=_ALIKE if is_ours else _STRANGERS_ALIKE)
+    # PG_DATABASE_URL and the like are names of their own, and no slips.
+    return near[0] if near and (is_ours or near[0] not in name) else None
+
+
+def is_within_edits(one: str, other: str, most: int) -> bool:
+    """Tell whether so many edits make one name of the other.
+
+    An edit is a letter that is missing, one too many, another one, or two that changed places.
+    """
+    if abs(len(one) - len(other)) > most:
+        return False
+    same = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    if same is None:
+        # One is the beginning of the other, and the rest is short enough.
+        return True
+    one, other, left = one[same:], other[same:], most - 1
+    return most > 0 and (
+        is_within_edits(one[1:], other, left)
+        or is_within_edits(one, other[1:], left)
+        or is_within_edits(one[1:], other[1:], left)
+        or (one[:2] == other[1::-1] and is_within_edits(one[2:], other[2:], left))
+    )
 
 
 def _read(read: "_Reader") -> Settings:

@@ -34,6 +34,7 @@ from hubspot_sync.rules.lifecycle import Row
 from hubspot_sync.rules.mapping import Contact, CustomProperty
 from hubspot_sync.rules.settlement import OutcomeName, error_text
 from hubspot_sync.rules.words import visible
+from hubspot_sync.store.marking import Preview
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -345,5 +346,7 @@ def test_every_character_that_a_terminal_obeys_is_taken_out() -> None:
 
 def test_copy_and_report_are_named_as_they_are(tmp_path: Path) -> None:
     copy = tmp_path / "[b]copy[/b].jsonl"
-    out, _ = shown(lambda: console.show_reset_end(1, [], copy, as_json=False), "80")
+    out, _ = shown(
+        lambda: console.show_reset_end(1, Preview(1, [], []), [], copy, as_json=False), "80"
+    )
     assert out == f"1 contact brought back to never synced. The copy: {copy}\n"

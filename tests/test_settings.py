@@ -6,17 +6,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hubspot_sync.environment import read_environment
+from hubspot_sync.environment import read_env_file
 from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.rules.mapping import PropertyNames
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.settings import (
     Settings,
+    UnknownName,
     are_there,
+    is_within_edits,
     known_names,
     load_settings,
-    misspelt,
+    unknown_names,
 )
 
 TOKEN = "pat-na1-xxxxxxxx"
@@ -167,7 +171,7 @@ def test_token_may_stand_in_a_file(content: str) -> None:
 
 def test_token_may_stand_in_a_file_that_the_env_file_names(tmp_path: Path) -> None:
     _write(tmp_path / ".env", f"HUBSPOT_API_KEY_FILE={_key_file(TOKEN.encode())}\n")
-    assert load_settings(read_environment({}, None)).api_key == TOKEN
+    assert load_settings({}, read_env_file(None)).api_key == TOKEN
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\t"])
@@ -270,7 +274,120 @@ def test_token_of_a_file_is_not_shown_where_it_stands_in_another_setting(variabl
     "name", ["HUBSPOT_API_KEYFILE", "HUBSPOT_API_KEY_FILES", "HUBSPOT_KEY_FILE"]
 )
 def test_name_of_the_file_that_is_misspelt_is_found(name: str) -> None:
-    assert misspelt({name: "x"}) == {name: "HUBSPOT_API_KEY_FILE"}
+    (unknown,) = unknown_names({name: "x"})
+    assert (unknown.name, unknown.meant) == (name, "HUBSPOT_API_KEY_FILE")
+
+
+# Misspelt names
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("HUBSPOT_PORTALID", "HUBSPOT_PORTAL_ID"),
+        ("HUBSPOTPORTALID", "HUBSPOT_PORTAL_ID"),
+        ("hubspot_portal_id", "HUBSPOT_PORTAL_ID"),
+        ("DATABASEURL", "DATABASE_URL"),
+        ("HUBSPOT_SYNC_WORKER", "HUBSPOT_SYNC_WORKERS"),
+        ("HUBSPOT_SYNC_BATCH_SIZE", "HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE"),
+        ("HUBSPOT_SYNC_COLOUR", None),
+        ("HUBSPOT_CUSTOM_PROPERTY_DOMAIN", "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID"),
+    ],
+)
+def test_misspelt_name_in_the_environment_is_a_fault(name: str, meant: str | None) -> None:
+    fault = _fault(**{name: "1"})
+    assert fault.startswith(f"{name} in the environment is not a setting")
+    assert ("Did you mean" in fault) is (meant is not None)
+    assert meant is None or f"Did you mean {meant}?" in fault
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["HUBSPOT_API_KYE", "HUBSPOT_PORTAL", "HUBSPOT_PORTALS", "HUBSPOT_TOKEN", "DATABASE_URI"],
+)
+def test_name_that_may_be_another_programs_is_no_fault_in_the_environment(name: str) -> None:
+    assert load_settings({name: "1"}) == Settings()
+
+
+def test_name_without_underscores_is_no_fault_beside_the_setting() -> None:
+    ours = {"HUBSPOT_PORTAL_ID": "2", "HUBSPOT_PORTALID": "1"}
+    assert load_settings(ours).portal_id == "2"
+    assert load_settings({"HUBSPOT_PORTALID": "1"}, {"HUBSPOT_PORTAL_ID": "2"}).portal_id == "2"
+    assert "HUBSPOT_PORTALID" in _fault(**(ours | {"HUBSPOT_PORTAL_ID": ""}))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("HUBSPOT_PORTALID", "HUBSPOT_PORTAL_ID"),
+        ("HUBSPOTPORTALID", "HUBSPOT_PORTAL_ID"),
+        ("HUBSPOT_API_KYE", "HUBSPOT_API_KEY"),
+        ("HUBSPOT_TIMEOUT_SECONDES", "HUBSPOT_TIMEOUT_SECONDS"),
+        ("database_url", "DATABASE_URL"),
+        ("DATABSE_URI", "DATABASE_URL"),
+        ("HUBSPOTSYNCSCHEDULERBATCHSIZE", "HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE"),
+        ("HUBSPOT_SYNC_COLOUR", None),
+    ],
+)
+def test_misspelt_name_in_the_file_is_a_fault(name: str, meant: str | None) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"HUBSPOT_PORTAL_ID": "1"}, {name: "1"})
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{name} in the settings file is not a setting")
+    assert meant is None or f"Did you mean {meant}?" in fault
+
+
+@pytest.mark.parametrize("name", ["DATABASE_USER", "PG_DATABASE_URL", "HUBSPOT_TOKEN", "PORTAL_ID"])
+def test_other_programs_name_in_the_file_is_no_fault(name: str) -> None:
+    assert load_settings({}, {name: "1"}) == Settings()
+
+
+def test_misspelt_names_are_told_together_with_all_other_faults() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(
+            {"HUBSPOT_SYNC_WORKERS": "many", "HUBSPOT_SYNC_NAME": "x"},
+            {"HUBSPOT_PORTALID": "1", "HUBSPOT_TIMEOUT_SECONDS": "soon"},
+        )
+    assert [fault.split()[0] for fault in caught.value.faults] == [
+        "HUBSPOT_PORTALID",
+        "HUBSPOT_SYNC_NAME",
+        "HUBSPOT_TIMEOUT_SECONDS",
+        "HUBSPOT_SYNC_WORKERS",
+    ]
+
+
+def test_token_that_is_glued_to_a_name_is_not_shown() -> None:
+    fault = _fault(**{f"HUBSPOT_SYNC_WORKERS{TOKEN}": "1"})
+    assert fault.startswith("HUBSPOT_SYNC_WORKERSpat… in the environment")
+    assert unknown_names({f"HUBSPOT_{'X' * 100}": "1"}) == [
+        UnknownName(f"HUBSPOT_{'X' * 52}…", "environment", None, is_fault=False)
+    ]
+
+
+def _edits(one: str, other: str) -> int:
+    """Count the edits between two words by the textbook's table."""
+    table = {(-1, -1): 0}
+    for row in range(len(one)):
+        table[row, -1] = row + 1
+    for column in range(len(other)):
+        table[-1, column] = column + 1
+    for row, a in enumerate(one):
+        for column, b in enumerate(other):
+            steps = [
+                table[row - 1, column] + 1,
+                table[row, column - 1] + 1,
+                table[row - 1, column - 1] + (a != b),
+            ]
+            if row and column and (a, one[row - 1]) == (other[column - 1], b):
+                steps.append(table[row - 2, column - 2] + 1)
+            table[row, column] = min(steps)
+    return table[len(one) - 1, len(other) - 1]
+
+
+@given(st.text("abc", max_size=7), st.text("abc", max_size=7), st.integers(0, 3))
+@settings(deadline=None, max_examples=500)
+def test_edits_are_counted_as_in_the_textbook(one: str, other: str, most: int) -> None:
+    assert is_within_edits(one, other, most) is (_edits(one, other) <= most)
 
 
 # Numbers
@@ -697,48 +814,37 @@ def _write(path: Path, content: str) -> Path:
     return path
 
 
-def test_environment_without_a_file_is_the_environment() -> None:
-    assert read_environment({"DATABASE_URL": "sqlite:///a.db"}, None) == {
-        "DATABASE_URL": "sqlite:///a.db"
-    }
+def test_without_a_file_there_is_nothing_to_read() -> None:
+    assert read_env_file(None) == {}
 
 
 def test_environment_is_filled_up_from_the_env_file_in_the_current_folder(tmp_path: Path) -> None:
     _write(tmp_path / ".env", "HUBSPOT_PORTAL_ID=123456\n")
-    assert read_environment({"PATH": "/bin"}, None) == {
-        "PATH": "/bin",
-        "HUBSPOT_PORTAL_ID": "123456",
-    }
+    loaded = load_settings({"HUBSPOT_SYNC_WORKERS": "7"}, read_env_file(None))
+    assert (loaded.portal_id, loaded.workers) == ("123456", 7)
 
 
 def test_environment_is_filled_up_from_the_file_that_is_named(tmp_path: Path) -> None:
     named = _write(tmp_path / "production.env", "HUBSPOT_PORTAL_ID=123456\n")
-    assert read_environment({}, named) == {"HUBSPOT_PORTAL_ID": "123456"}
+    assert read_env_file(named) == {"HUBSPOT_PORTAL_ID": "123456"}
 
 
 def test_environment_passes_over_the_env_file_where_another_is_named(tmp_path: Path) -> None:
     _write(tmp_path / ".env", "HUBSPOT_PORTAL_ID=1\nHUBSPOT_API_VERSION=v3\n")
     named = _write(tmp_path / "production.env", "HUBSPOT_PORTAL_ID=2\n")
-    assert read_environment({}, named) == {"HUBSPOT_PORTAL_ID": "2"}
+    assert read_env_file(named) == {"HUBSPOT_PORTAL_ID": "2"}
 
 
 @pytest.mark.parametrize("is_named", [False, True])
 def test_environment_wins_over_the_file(tmp_path: Path, *, is_named: bool) -> None:
     path = _write(tmp_path / ".env", "HUBSPOT_PORTAL_ID=1\n")
-    variables = read_environment({"HUBSPOT_PORTAL_ID": "2"}, path if is_named else None)
-    assert variables == {"HUBSPOT_PORTAL_ID": "2"}
+    in_file = read_env_file(path if is_named else None)
+    assert load_settings({"HUBSPOT_PORTAL_ID": "2"}, in_file).portal_id == "2"
 
 
 def test_environment_that_is_set_to_nothing_wins_over_the_file(tmp_path: Path) -> None:
     _write(tmp_path / ".env", f"HUBSPOT_API_KEY={TOKEN}\n")
-    assert read_environment({"HUBSPOT_API_KEY": ""}, None) == {"HUBSPOT_API_KEY": ""}
-
-
-def test_environment_that_was_given_is_not_changed(tmp_path: Path) -> None:
-    _write(tmp_path / ".env", "HUBSPOT_PORTAL_ID=1\n")
-    given: dict[str, str] = {}
-    read_environment(given, None)
-    assert given == {}
+    assert load_settings({"HUBSPOT_API_KEY": ""}, read_env_file(None)).api_key == ""
 
 
 @pytest.mark.parametrize(
@@ -768,28 +874,28 @@ def test_environment_that_was_given_is_not_changed(tmp_path: Path) -> None:
 )
 def test_env_file_is_read_as_people_write_it(tmp_path: Path, line: str, value: str) -> None:
     _write(tmp_path / ".env", line)
-    assert read_environment({}, None) == {"DATABASE_URL": value}
+    assert read_env_file(None) == {"DATABASE_URL": value}
 
 
 def test_env_file_names_without_a_value_are_passed_over(tmp_path: Path) -> None:
     _write(tmp_path / ".env", "HUBSPOT_API_KEY\nHUBSPOT_PORTAL_ID=1\n")
-    assert read_environment({}, None) == {"HUBSPOT_PORTAL_ID": "1"}
+    assert read_env_file(None) == {"HUBSPOT_PORTAL_ID": "1"}
 
 
 def test_env_file_that_is_named_and_missing_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(WrongUsage, match=r"--env-file .*missing\.env: there is no such file"):
-        read_environment({}, tmp_path / "missing.env")
+        read_env_file(tmp_path / "missing.env")
 
 
 def test_env_file_that_is_a_folder_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(WrongUsage, match=r"cannot be read \(Is a directory\)"):
-        read_environment({}, tmp_path)
+        read_env_file(tmp_path)
 
 
 def test_env_file_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"HUBSPOT_PORTAL_ID=\xff\xfe\n")
     with pytest.raises(WrongUsage, match=r"\.env is no text in UTF-8: write it anew"):
-        read_environment({}, None)
+        read_env_file(None)
 
 
 def _closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -804,14 +910,14 @@ def test_env_file_behind_a_closed_folder_is_wrong_usage(monkeypatch: pytest.Monk
     _closed(monkeypatch)
     told = r"closed/x\.env cannot be read \(Permission denied\): let the program's user read it"
     with pytest.raises(WrongUsage, match=told):
-        read_environment({}, Path("/closed/x.env"))
+        read_env_file(Path("/closed/x.env"))
 
 
 def test_current_folder_that_is_closed_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     _closed(monkeypatch)
     told = "The current folder cannot be entered .*: change to another folder, or name the settings"
     with pytest.raises(WrongUsage, match=told):
-        read_environment({}, None)
+        read_env_file(None)
 
 
 @pytest.mark.parametrize("held", ["", "HUBSPOT_SYNC_WORKERS=7\n"])
@@ -821,13 +927,13 @@ def test_env_file_may_be_a_pipe(tmp_path: Path, held: str) -> None:
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=(held,))
     writer.start()
-    assert read_environment({}, pipe) == ({"HUBSPOT_SYNC_WORKERS": "7"} if held else {})
+    assert read_env_file(pipe) == ({"HUBSPOT_SYNC_WORKERS": "7"} if held else {})
     writer.join()
 
 
 def test_env_file_may_be_none_at_all(tmp_path: Path) -> None:
     _write(tmp_path / ".env", "HUBSPOT_SYNC_WORKERS=7\n")
-    assert read_environment({}, Path("/dev/null")) == {}
+    assert read_env_file(Path("/dev/null")) == {}
 
 
 def test_settings_that_are_nowhere_are_told_apart_from_empty_ones() -> None:
@@ -845,5 +951,5 @@ def test_empty_token_file_is_told_by_its_setting(tmp_path: Path) -> None:
 
 def test_env_file_leads_to_settings(tmp_path: Path) -> None:
     _write(tmp_path / ".env", f"HUBSPOT_API_KEY={TOKEN}\nHUBSPOT_SYNC_MAX_RETRIES=7\n")
-    loaded = load_settings(read_environment({}, None))
+    loaded = load_settings({}, read_env_file(None))
     assert loaded == Settings(api_key=TOKEN, retry_policy=RetryPolicy(max_retries=7))

@@ -18,10 +18,11 @@ from hubspot_sync.cli.frame import (
     Verbose,
     app,
     close_with_command,
-    contact_key,
+    contact_named,
     reported,
 )
 from hubspot_sync.cli.parts import (
+    find_one,
     make_plan,
     new_pulse,
     open_client,
@@ -122,7 +123,12 @@ def sync_queue(
 @app.command()
 @reported
 def sync_one(
-    contact_id: Annotated[str, typer.Argument(help="The contact's UUID.")],
+    contact: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONTACT", help="Its id, or its email where no other contact has the same."
+        ),
+    ],
     force: Annotated[
         bool,
         typer.Option(
@@ -138,16 +144,18 @@ def sync_one(
     """Deliver one contact now, whatever its status.
 
     \b
-    Example:
+    Examples:
       hubspot-sync sync-one 6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b
+      hubspot-sync sync-one marta@bluefin.example
     """  # noqa: D301
     del verbose, log_format
     from hubspot_sync import console
 
-    key = contact_key(contact_id)
+    named = contact_named(contact)
     settings = read_settings(env_file)
     settings.require_api_key()
     engine = open_engine(settings)
+    key = find_one(engine, named)
     if dry_run:
         queue = open_queue(settings, engine)
         row = queue.read_one(key)

@@ -1,5 +1,6 @@
 """The operator's commands: what is marked, and what is taken back."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,9 +18,10 @@ from hubspot_sync.cli.frame import (
     app,
     confirm,
     contact_key,
+    contact_named,
     reported,
 )
-from hubspot_sync.cli.parts import open_engine, open_queue, read_settings
+from hubspot_sync.cli.parts import find_one, open_engine, open_queue, read_settings
 from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.lifecycle import SyncStatus
@@ -81,7 +83,8 @@ def enqueue(
     ] = None,
     email: Annotated[str | None, typer.Option(help="The contacts with this address.")] = None,
     status: Annotated[
-        Markable | None, typer.Option(help="All contacts with this decision.")
+        Markable | None,
+        typer.Option(help="All contacts with this decision; Error: what waits for a retry, too."),
     ] = None,
     domain_id: Annotated[str | None, typer.Option(help="All contacts of this domain.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All contacts.")] = False,
@@ -96,8 +99,10 @@ def enqueue(
     """Mark contacts for HubSpot, as the app does when a person selects them.
 
     Their errors and our own retry values are cleared, so that they have all their attempts before
-    them. Skipped contacts are left alone unless they are named by their id; so are contacts that a
-    live run holds, and those that are queued already. It asks above 100.
+    them. That goes for contacts that failed and wait for their retry as well: they no longer wait,
+    and --status Error takes them with those that were given up. Skipped contacts are left alone
+    unless they are named by their id; so are those that are queued already, and those that a run
+    holds, or left when it died, until their lease is over. It asks above 100.
 
     \b
     Examples:
@@ -131,11 +136,13 @@ def enqueue(
     if preview.total > MOST_WITHOUT_ASKING and not marking.has_synced():
         console.warn_of_first_large_run(preview.total)
     if dry_run or not preview.total:
+        console.warn_of_left(preview.held, settings.lease)
         console.show_enqueued(0, preview, preview.held, as_json=as_json, is_dry_run=dry_run)
         return int(bool(preview.held))
     if preview.total > MOST_WITHOUT_ASKING and not yes:
         confirm(f"Mark {preview.total:,} contacts for HubSpot?")
     count, held = marking.enqueue(wanted, limit=limit)
+    console.warn_of_left(held, settings.lease)
     console.show_enqueued(count, preview, held, as_json=as_json)
     if not as_json:
         due = open_queue(settings, engine).count_due()
@@ -147,12 +154,56 @@ def enqueue(
 
 @app.command()
 @reported
+def skip(
+    contact: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONTACT...", help="Their ids, or emails that no other contact has."
+        ),
+    ],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    env_file: EnvFile = None,
+    verbose: Verbose = False,
+    log_format: LogAs = LogFormat.TEXT,
+) -> int:
+    """Set the decision of contacts to Skipped, so that they are not sent to HubSpot.
+
+    What waits in the queue is taken out of it. HubSpot is not touched, and the HubSpot id stays. A
+    contact that a run holds is skipped, too, but what that run sends still reaches HubSpot. To undo
+    it, enqueue the contact by its id.
+
+    \b
+    Examples:
+      hubspot-sync skip 6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b
+      hubspot-sync skip marta@bluefin.example erik@bluefin.example
+    """  # noqa: D301
+    del verbose, log_format
+    from hubspot_sync import console
+    from hubspot_sync.store.marking import Marking, Selection
+
+    named = [contact_named(each) for each in contact]
+    settings = read_settings(env_file)
+    engine = open_engine(settings)
+    wanted = Selection(contact_ids=list({find_one(engine, each): None for each in named}))
+    marking = Marking(engine, lease=settings.lease)
+    preview = marking.look_at_skip(wanted)
+    _require_all(wanted.contact_ids, preview)
+    count, held = (0, preview.held) if dry_run else marking.skip(wanted)
+    console.warn_of_skipped_in_hand(held, settings.lease)
+    console.show_skipped(count, preview, held, as_json=as_json, is_dry_run=dry_run)
+    return 0
+
+
+@app.command()
+@reported
 def reset(
     contact_ids: Annotated[
         list[str] | None, typer.Argument(metavar="[CONTACT_ID]...", help="Contacts to reset.")
     ] = None,
     status: Annotated[
-        SyncStatus | None, typer.Option(help="All contacts with this decision.")
+        SyncStatus | None,
+        typer.Option(help="All contacts with this decision; Error: what waits for a retry, too."),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="All contacts that ever took part in a sync.")
@@ -173,8 +224,9 @@ def reset(
     """Bring contacts back to never synced. HubSpot is not touched.
 
     Statuses, the error, the HubSpot id and our own retry values are erased, after a copy of them
-    was written to a file. Contacts that a live run holds are left alone; so are Skipped ones,
-    unless they are named or asked for by --status Skipped.
+    was written to a file. Contacts that a run holds, or left when it died, are left alone until
+    their lease is over; so are Skipped ones, unless they are named or asked for by --status
+    Skipped. --status Error takes those that wait for their retry, too, as enqueue does.
 
     \b
     Examples:
@@ -196,10 +248,10 @@ def reset(
     preview = marking.look_at_reset(wanted, rows_wanted=console.MOST_ROWS)
     _require_all(ids, preview)
     if not as_json and preview.total:
-        console.show_reset(preview.rows, preview.total)
+        console.show_reset(preview.rows, preview.total, retrying=preview.retrying)
     if dry_run or not preview.total:
-        would_reset = preview.total if dry_run else None
-        console.show_reset_end(0, preview.held, None, as_json=as_json, would_reset=would_reset)
+        console.warn_of_left(preview.held, settings.lease)
+        console.show_reset_end(0, preview, preview.held, None, as_json=as_json, is_dry_run=dry_run)
         return int(bool(preview.held))
     if not yes:
         confirm(
@@ -213,11 +265,12 @@ def reset(
         raise
     finally:
         copy.close()
-    console.show_reset_end(count, held, copy.path, as_json=as_json)
+    console.warn_of_left(held, settings.lease)
+    console.show_reset_end(count, preview, held, copy.path, as_json=as_json)
     return int(bool(held))
 
 
-def _require_all(ids: "list[UUID]", preview: "Preview") -> None:
+def _require_all(ids: "Sequence[UUID]", preview: "Preview") -> None:
     missing = [str(each) for each in ids if each not in preview.found]
     if missing:
         raise WrongUsage(f"There is no contact {', '.join(missing)}. Nothing was done.")

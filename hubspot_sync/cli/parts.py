@@ -4,9 +4,11 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from hubspot_sync.cli.frame import close_with_command
-from hubspot_sync.environment import exposed, read_environment
+from hubspot_sync.environment import exposed, read_env_file
+from hubspot_sync.errors import WrongUsage
 from hubspot_sync.settings import (
     Settings,
     are_there,
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from hubspot_sync.hubspot.pace import Pace
     from hubspot_sync.run import Plan
     from hubspot_sync.store.contact_queue import ContactQueue
+    from hubspot_sync.store.marking import Selection
+
+MOST_NAMESAKES = 10
+"""Contacts with one email whose ids a message lists."""
 
 
 def read_settings(env_file: Path | None) -> Settings:
@@ -31,8 +37,9 @@ def read_settings(env_file: Path | None) -> Settings:
     Raises:
         SettingsError: some are wrong.
     """
-    variables = read_environment(os.environ, env_file)
-    if not are_there(variables):
+    in_file = read_env_file(env_file)
+    settings = load_settings(os.environ, in_file)
+    if not are_there({*in_file, *os.environ}):
         from hubspot_sync import console
 
         where = f"{env_file} holds none" if env_file else "no .env in this folder holds any"
@@ -40,7 +47,6 @@ def read_settings(env_file: Path | None) -> Settings:
             f"No settings were found: {where}, and no variable is set. The defaults hold; name the "
             "settings file with --env-file."
         )
-    settings = load_settings(variables)
     open_to_all = exposed(env_file)
     if open_to_all:
         from hubspot_sync import console
@@ -67,6 +73,35 @@ def open_queue(settings: Settings, engine: "Engine") -> "ContactQueue":
     from hubspot_sync.store.contact_queue import ContactQueue
 
     return ContactQueue(engine, policy=settings.retry_policy, lease=settings.lease)
+
+
+def find_one(engine: "Engine", named: "Selection") -> UUID:
+    """Return the key of the one contact that a person named by its id or its email.
+
+    That there is a contact with an id is for the caller to see.
+
+    Raises:
+        WrongUsage: no contact has the email, or several have.
+    """
+    from hubspot_sync.store.marking import find_keys
+
+    if named.contact_ids:
+        return named.contact_ids[0]
+    shown = repr((named.email or "")[:80])
+    keys = find_keys(engine, named)
+    if not keys:
+        raise WrongUsage(
+            f"No contact has the email {shown}. See whether it is spelt as in the table, and "
+            "whether DATABASE_URL names the right database."
+        )
+    if len(keys) > 1:
+        ids = ", ".join(map(str, keys[:MOST_NAMESAKES]))
+        more = f" and {len(keys) - MOST_NAMESAKES:,} more" if len(keys) > MOST_NAMESAKES else ""
+        raise WrongUsage(
+            f"{len(keys):,} contacts have the email {shown}: {ids}{more}. Nothing was done; name "
+            "the one that you mean by its id."
+        )
+    return keys[0]
 
 
 def new_pulse() -> "Pulse":

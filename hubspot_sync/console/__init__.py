@@ -11,8 +11,11 @@ from hubspot_sync.console.set_up import (
     show_properties,
     show_reset,
     show_reset_end,
+    show_skipped,
     show_what_comes,
     warn_of_first_large_run,
+    warn_of_left,
+    warn_of_skipped_in_hand,
 )
 from hubspot_sync.console.streams import output_trouble
 from hubspot_sync.console.terminal import MOST_ROWS, print_json, say, show_error, warn
@@ -37,10 +40,13 @@ __all__ = [
     "show_reset",
     "show_reset_end",
     "show_run",
+    "show_skipped",
     "show_status",
     "show_wait",
     "show_what_comes",
     "start_logging",
     "warn",
     "warn_of_first_large_run",
+    "warn_of_left",
+    "warn_of_skipped_in_hand",
 ]

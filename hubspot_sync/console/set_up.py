@@ -14,6 +14,7 @@ from hubspot_sync.console.terminal import (
     MOST_ROWS,
     at_crons_pace,
     cell,
+    clock,
     contacts,
     make_console,
     new_table,
@@ -28,6 +29,8 @@ from hubspot_sync.rules.words import visible
 
 if TYPE_CHECKING:
     from hubspot_sync.store.marking import Preview
+
+_HELD = "held by a run, or left by one that died"
 
 
 def show_properties(reports: Sequence[PropertyReport], *, as_json: bool) -> None:
@@ -62,7 +65,7 @@ def show_properties(reports: Sequence[PropertyReport], *, as_json: bool) -> None
         warn("A property that exists is never changed: correct it in HubSpot, or name another.")
 
 
-def show_reset(rows: Sequence[Row], total: int) -> None:
+def show_reset(rows: Sequence[Row], total: int, *, retrying: int = 0) -> None:
     """Show what a reset would erase."""
     table = new_table()
     table.add_column("Email", overflow="fold", min_width=16)
@@ -81,30 +84,63 @@ def show_reset(rows: Sequence[Row], total: int) -> None:
             cell(row.error, MAX_ERROR_LENGTH),
         )
     make_console().print(table)
-    say(
-        f"{contacts(total)} to bring back to never synced"
-        + (f" ({MOST_ROWS} shown)." if total > MOST_ROWS else ".")
+    cut = f" ({MOST_ROWS} shown)" if total > MOST_ROWS else ""
+    say(f"{contacts(total)} to bring back to never synced{cut}{_of_them(retrying)}.")
+
+
+def warn_of_left(held: Sequence[Row], lease: timedelta) -> None:
+    """Say which contacts were left because their lease is not over, and when it is."""
+    if not held:
+        return
+    if len(held) == 1:
+        left = f"Contact {held[0].contact.id} was left as it is"
+    else:
+        left = f"{contacts(len(held))}, such as {held[0].contact.id}, were left as they are"
+    warn(f"{left}: {_HELD}; free at {_free_at(held, lease)} UTC at the latest.")
+
+
+def warn_of_skipped_in_hand(held: Sequence[Row], lease: timedelta) -> None:
+    """Say which contacts were skipped although their lease is not over."""
+    if not held:
+        return
+    if len(held) == 1:
+        which = f"Contact {held[0].contact.id} is"
+    else:
+        which = f"{contacts(len(held))}, such as {held[0].contact.id}, are"
+    warn(
+        f"{which} {_HELD}, until {_free_at(held, lease)} UTC at the latest: what such a run sends "
+        "before then still reaches HubSpot, and nothing after it."
     )
+
+
+def _free_at(held: Sequence[Row], lease: timedelta) -> str:
+    """Return the minute at which all leases are over."""
+    latest = max(row.updated_at for row in held) + lease
+    return clock(latest + timedelta(minutes=1) - timedelta.resolution)
+
+
+def _of_them(retrying: int) -> str:
+    return f", {retrying:,} of them waiting for a retry" if retrying else ""
 
 
 def show_reset_end(
     count: int,
+    preview: "Preview",
     held: Sequence[Row],
     copy: Path | None,
     *,
     as_json: bool,
-    would_reset: int | None = None,
+    is_dry_run: bool = False,
 ) -> None:
-    """Show what a reset did, or in a dry run would do, and what it left."""
-    for row in held:
-        warn(f"Contact {row.contact.id} was left as it is: a live run holds it.")
+    """Show what a reset did, or in a dry run would do."""
     if as_json:
         print_json(
             {
                 "schema_version": SCHEMA_VERSION,
                 "command": "reset",
                 "reset": count,
-                "would_reset": would_reset,
+                "would_reset": preview.total if is_dry_run else None,
+                "retrying": preview.retrying,
                 "left": [str(row.contact.id) for row in held],
                 "copy": str(copy.absolute()) if copy else None,
             }
@@ -123,9 +159,7 @@ def show_enqueued(
     as_json: bool,
     is_dry_run: bool = False,
 ) -> None:
-    """Show what `enqueue` marked, or in a dry run would mark, and what it left."""
-    for row in held:
-        warn(f"Contact {row.contact.id} was left as it is: a live run holds it.")
+    """Show what `enqueue` marked, or in a dry run would mark."""
     if as_json:
         print_json(
             {
@@ -133,15 +167,41 @@ def show_enqueued(
                 "command": "enqueue",
                 "marked": count,
                 "would_mark": preview.total if is_dry_run else None,
+                "retrying": preview.retrying,
                 "left": [str(row.contact.id) for row in held],
             }
         )
     elif is_dry_run and preview.total:
-        say(f"{contacts(preview.total)} would be marked. A dry run: nothing was written.")
+        would_be = f"{contacts(preview.total)} would be marked{_of_them(preview.retrying)}"
+        say(f"{would_be}. A dry run: nothing was written.")
     elif count:
-        say(f"{contacts(count)} marked.")
+        say(f"{contacts(count)} marked{_of_them(preview.retrying)}.")
     else:
         say(f"Nothing {'would be' if is_dry_run else 'was'} marked: {_why_not(preview)}.")
+
+
+def show_skipped(
+    count: int, preview: "Preview", held: Sequence[Row], *, as_json: bool, is_dry_run: bool
+) -> None:
+    """Show what `skip` did, or in a dry run would do."""
+    would_skip = preview.total + len(preview.held)
+    if as_json:
+        print_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "command": "skip",
+                "skipped": count,
+                "would_skip": would_skip if is_dry_run else None,
+                "already": preview.skipped,
+                "held": [str(row.contact.id) for row in held],
+            }
+        )
+        return
+    already = f"; {preview.skipped:,} skipped already" if preview.skipped else ""
+    if is_dry_run:
+        say(f"{contacts(would_skip)} would be skipped{already}. A dry run: nothing was written.")
+    else:
+        say(f"{contacts(count)} skipped{already}.")
 
 
 def show_what_comes(due: int, batch_size: int, interval: timedelta, *, is_enabled: bool) -> None:
@@ -160,11 +220,7 @@ def _why_not(preview: "Preview") -> str:
         f"{preview.skipped:,} skipped (name one by its id to mark it all the same)"
         if preview.skipped
         else "",
-        f"{len(preview.held):,} held by a live run" if preview.held else "",
-        f"no decision is Error, but of {contacts(preview.retrying)} that failed the next try is "
-        "to come (to have it now, name them by id or --email)"
-        if preview.retrying
-        else "",
+        f"{len(preview.held):,} {_HELD}" if preview.held else "",
     ]
     return ", ".join(filter(None, reasons)) or "no contact fits"
 

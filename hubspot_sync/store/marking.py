@@ -1,4 +1,4 @@
-"""What operators do to many contacts: mark them as the app would, or take all marks back.
+"""What operators do to many contacts: mark them as the app would, skip them, or take marks back.
 
 Some hundreds a transaction, in the order of their keys, so that the app never waits long.
 """
@@ -29,10 +29,11 @@ from hubspot_sync.store.table import TABLE, contacts
 CHUNK = 500
 """Contacts that one transaction takes."""
 
-MOST_HELD = 1_000
-"""Contacts of live runs that are told."""
+MOST_HELD = 10_000
+"""Contacts that runs hold, or died holding, that are told."""
 
 _c = contacts.c
+_SKIPPED: Changes = {"hubspot_sync_status": SyncStatus.SKIPPED}
 _IS_RETRIED = and_(
     _c.hubspot_sync_status == SyncStatus.QUEUED,
     _c.hubspot_processing_status == ProcessingStatus.ERROR,
@@ -46,7 +47,8 @@ class Selection:
     Attributes:
         contact_ids: these.
         email: those with this address, however it is written.
-        status: those with this decision; NULL counts as New.
+        status: those with this decision; NULL counts as New, and what failed and waits for its
+            retry as Error.
         domain_id: those of this domain.
         every: all.
     """
@@ -71,11 +73,11 @@ class Preview:
     Attributes:
         total: contacts that it would change.
         rows: the first of them.
-        held: contacts that it would leave, because a live run works on them.
+        held: contacts that a run holds, or one that died whose lease is not over.
         found: the keys of those that were named and are there.
         queued: contacts among those meant that wait for their turn already.
         skipped: contacts among them that are never to be sent.
-        retrying: contacts that failed, but whose decision is Queued, for their retry is to come.
+        retrying: contacts among `total` that failed and wait for their retry.
     """
 
     total: int
@@ -88,7 +90,7 @@ class Preview:
 
 
 class Marking:
-    """Marks contacts, and takes the marks back; never those that a live run holds.
+    """Marks contacts, and takes the marks back; of those that a run holds, only `skip` does.
 
     Args:
         engine: from `make_engine`.
@@ -124,7 +126,7 @@ class Marking:
             keep_copy: called with rows before they are erased; returns when their copy is safe.
 
         Returns:
-            How many were reset, and the rows left because a live run holds them.
+            How many were reset, and the rows left because their lease is not over.
         """
         never_synced = self._never_synced()
 
@@ -141,13 +143,40 @@ class Marking:
         which would lose their turn.
 
         Returns:
-            How many were marked, and the rows left because a live run holds them.
+            How many were marked, and the rows left because their lease is not over.
         """
 
         def change(rows: list[Row], now: datetime) -> list[tuple[UUID, Changes]]:
             return [(row.contact.id, enqueue_changes(row, now)) for row in rows]
 
         return _sum(self._chunks(self._can_be_marked(wanted), change=change, limit=limit))
+
+    def look_at_skip(self, wanted: Selection) -> Preview:
+        """Find out what `skip` would do, without doing it; it does so to what is held, too."""
+        return self._preview(_can_be_skipped(wanted), wanted, 0, None)
+
+    def skip(self, wanted: Selection) -> tuple[int, list[Row]]:
+        """Set the decision to Skipped, and take what is asked for out of the queue.
+
+        Of a contact that a run holds the decision alone is set: its state is the run's, which
+        respects the decision as it settles, keeps the HubSpot id, and leaves no mark of its own. To
+        leave such a contact would lose the decision, and send it again if that run is dead. Error,
+        HubSpot id and retry values stay, as the record of what was; `updated_at` stays as well,
+        for a lease is counted from it.
+
+        Returns:
+            How many were skipped, and the rows among them whose lease is not over.
+        """
+
+        def change(rows: list[Row], _: datetime) -> list[tuple[UUID, Changes]]:
+            return [(row.contact.id, _skip_changes(row)) for row in rows]
+
+        def change_held(rows: list[Row]) -> list[tuple[UUID, Changes]]:
+            return [(row.contact.id, _SKIPPED) for row in rows]
+
+        chunks = self._chunks(_can_be_skipped(wanted), change=change, change_held=change_held)
+        count, held = _sum(chunks)
+        return count + len(held), held
 
     def has_synced(self) -> bool:
         """Tell whether any contact has ever been delivered."""
@@ -183,33 +212,34 @@ class Marking:
                 if wanted.contact_ids
                 else set()
             )
-            free = count(is_free)
+            taken = is_free
+            if limit is not None:
+                taken = _c.id.in_(select(_c.id).where(is_free).order_by(_c.id).limit(limit))
             return Preview(
-                total=free if limit is None else min(free, limit),
+                total=count(taken),
                 rows=read(is_free, most) if most else [],
                 held=read(and_(condition, is_live), MOST_HELD),
                 found=found,
                 queued=count(and_(chosen, READY)),
                 skipped=count(and_(chosen, _c.hubspot_sync_status == SyncStatus.SKIPPED)),
-                retrying=count(_IS_RETRIED) if wanted.status is SyncStatus.ERROR else 0,
+                retrying=count(and_(taken, _IS_RETRIED)),
             )
 
     def _chunks(
         self,
         condition: ColumnElement[bool],
         *,
-        change: Callable[[list[Row], datetime], list[tuple[UUID, Changes]]] | None,
+        change: Callable[[list[Row], datetime], list[tuple[UUID, Changes]]],
+        change_held: Callable[[list[Row]], list[tuple[UUID, Changes]]] | None = None,
         limit: int | None = None,
     ) -> Iterator[tuple[list[Row], list[Row]]]:
         """Walk through contacts and change them; yield those that are free, and those held."""
-        query = all_columns().where(condition).order_by(_c.id)
-        if change is not None:
-            query = query.with_for_update()
+        query = all_columns().where(condition).order_by(_c.id).with_for_update()
         after: UUID | None = None
         left = limit
         while left is None or left > 0:
             size = CHUNK if left is None else min(CHUNK, left)
-            with transaction(self._engine, read_only=change is None) as connection:
+            with transaction(self._engine) as connection:
                 beyond = query if after is None else query.where(_c.id > after)
                 found = [
                     (to_row(entry), entry["now"])
@@ -217,8 +247,10 @@ class Marking:
                 ]
                 live = [row for row, now in found if is_held(row, now, self._lease)]
                 free = [row for row, now in found if not is_held(row, now, self._lease)]
-                if change is not None and free:
+                if free:
                     write_rows(connection, change(free, found[0][1]))
+                if live and change_held:
+                    write_rows(connection, change_held(live))
             yield free, live
             if len(found) < size:
                 return
@@ -242,6 +274,22 @@ class Marking:
         return and_(_selected(wanted), not_(is_queued), not_(is_left), _is_not_skipped())
 
 
+def find_keys(engine: Engine, wanted: Selection) -> list[UUID]:
+    """Return the keys of the contacts that are meant."""
+    with transaction(engine, read_only=True) as connection:
+        return list(connection.scalars(select(_c.id).where(_selected(wanted)).order_by(_c.id)))
+
+
+def _skip_changes(row: Row) -> Changes:
+    """Return what skips a contact that nobody holds, and takes it out of the queue.
+
+    A state of Queued that stayed would send it as soon as the decision is any other one.
+    """
+    if row.processing_status in (ProcessingStatus.QUEUED, ProcessingStatus.PROCESSING):
+        return {**_SKIPPED, "hubspot_processing_status": None}
+    return _SKIPPED
+
+
 def _sum(chunks: Iterator[tuple[list[Row], list[Row]]]) -> tuple[int, list[Row]]:
     count = 0
     held: list[Row] = []
@@ -260,11 +308,17 @@ def _selected(wanted: Selection) -> ColumnElement[bool]:
         return or_(is_alike, _c.email == wanted.email)
     if wanted.status is SyncStatus.NEW:
         return or_(_c.hubspot_sync_status.is_(None), _c.hubspot_sync_status == SyncStatus.NEW)
+    if wanted.status is SyncStatus.ERROR:
+        return or_(_c.hubspot_sync_status == SyncStatus.ERROR, _IS_RETRIED)
     if wanted.status is not None:
         return _c.hubspot_sync_status == wanted.status
     if wanted.domain_id is not None:
         return _c.domain_id == str(wanted.domain_id)
     return _c.id.is_not(None) if wanted.every else false()
+
+
+def _can_be_skipped(wanted: Selection) -> ColumnElement[bool]:
+    return and_(_selected(wanted), _is_not_skipped())
 
 
 def _is_not_skipped() -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ SCRIPT = Path(sys.executable).with_name("hubspot-sync")
 BASH = shutil.which("bash") or "bash"
 
 LINES = [
-    ("hubspot-sync s", {"status", "sync-one", "sync-queue"}),
+    ("hubspot-sync s", {"skip", "status", "sync-one", "sync-queue"}),
     ("hubspot-sync sync-queue --d", {"--drain", "--dry-run"}),
     ("hubspot-sync enqueue --status ", {"New", "Error", "Complete"}),
 ]

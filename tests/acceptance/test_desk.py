@@ -3,7 +3,7 @@
 import json
 import stat
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -256,7 +256,7 @@ def test_status_and_enqueue_while_a_run_is_active(
     assert (document["runs"], document["held"], document["left_behind"]) == (1, 1, 0)
     assert "1 run active, holding 1 contact" in shown
     assert ended.code == 1
-    assert f"Contact {key} was left as it is: a live run holds it." in ended.err
+    assert f"Contact {key} was left as it is: held by a run, or left by one that" in ended.err
     assert (told["marked"], told["left"]) == (0, [str(key)])
     assert table.state(key) == ("Complete", "Complete")
     after = program.run("status", "--json").document
@@ -382,7 +382,7 @@ def test_doctor_tells_five_faults_at_once_each_with_its_mend(
     ended = program.run("doctor", HUBSPOT_PORTAL_ID="99", HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT="90")
     assert ended.code == 1
     for words in (
-        "HUBSPOT_API_KYE is no setting",
+        "HUBSPOT_API_KYE in the settings file is not a setting: no other command runs with it",
         "Did you mean HUBSPOT_API_KEY?",
         "chmod 600 .env",
         "Cron seems to have stopped",
@@ -605,7 +605,9 @@ def test_doctor_looks_who_may_read_the_token_file(
 @pytest.mark.parametrize("name", ["HUBSPOT_APIKEY", "HUBSPOT_SYNC_WORKER", "DATABSE_URL"])
 def test_doctor_names_what_was_misspelt(table: Contacts, program: Program, name: str) -> None:
     checks = checks_of(program.run("doctor", "--json", **{name: "x"}))
-    assert f"{name} is no setting" in [check["words"] for check in checks["settings"]]
+    told = [check["words"] for check in checks["settings"]]
+    assert any(words.startswith(f"{name} in the environment is not a setting") for words in told)
+    assert checks["table"][0]["state"] == "ok", "the rest is looked at all the same"
 
 
 @embedded
@@ -642,6 +644,39 @@ def test_doctor_reads_an_old_table_without_a_fault_of_its_own(
     assert checks["token"][0]["state"] == "ok"
 
 
+# misspelt settings
+
+
+@embedded
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["sync-queue"],
+        ["sync-queue", "--dry-run"],
+        ["sync-one", "a@x.org"],
+        ["create-properties"],
+        ["status"],
+        ["enqueue", "--all"],
+        ["skip", "a@x.org"],
+        ["reset", "--all", "--yes"],
+        ["init-db"],
+    ],
+    ids=" ".join,
+)
+def test_misspelt_setting_lets_nothing_run(
+    table: Contacts, program: Program, hubspot: Emulator, command: list[str]
+) -> None:
+    """A run with HUBSPOT_PORTALID would write into whatever portal the token opens."""
+    table.add("a@x.org")
+    before = table.rows()
+    ended = program.run(*command, HUBSPOT_PORTALID="111", HUBSPOT_SYNC_WORKERS="many")
+    assert ended.code == 2
+    words = "HUBSPOT_PORTALID in the environment is not a setting. Did you mean HUBSPOT_PORTAL_ID?"
+    assert words in ended.err
+    assert "HUBSPOT_SYNC_WORKERS is 'many'" in ended.err
+    assert (table.rows(), hubspot.request_count) == (before, 0)
+
+
 # enqueue
 
 
@@ -664,6 +699,7 @@ def test_enqueue_marks_and_says_how_many(
         "command": "enqueue",
         "marked": 1,
         "would_mark": None,
+        "retrying": 0,
         "left": [],
     }
     assert program.run("sync-queue", "--json").document["counts"]["created"] == 2
@@ -787,7 +823,7 @@ def test_enqueue_dry_run_writes_nowhere(table: Contacts, program: Program) -> No
     shown = program.run("enqueue", "--all", "--dry-run")
     document = program.run("enqueue", "--all", "--dry-run", "--json").document
     assert (document["marked"], document["would_mark"]) == (0, 7)
-    assert "7 contacts would be marked" in shown.out
+    assert "7 contacts would be marked, 3 of them waiting for a retry." in shown.out
     assert "nothing was written" in shown.out
     assert table.rows() == before
 
@@ -833,18 +869,24 @@ def test_enqueue_says_when_all_that_is_due_will_be_delivered(
 
 
 @embedded
-def test_enqueue_of_errors_says_that_some_wait_for_their_next_try(
+def test_errors_are_those_given_up_and_those_that_wait_for_a_retry(
     table: Contacts, program: Program
 ) -> None:
-    """`status` counts them as failed, too."""
-    key = table.add("a@x.org", hubspot_sync_status="Queued", hubspot_processing_status="Error")
-    table.move(key, "next_retry_at", -5 * MINUTE)
-    assert program.run("enqueue", "--status", "Error").out == (
-        "Nothing was marked: no decision is Error, but of 1 contact that failed the next try is "
-        "to come (to have it now, name them by id or --email).\n"
+    """`status` counts both as failed, and so do `reset` and `enqueue`."""
+    given_up = table.add("a@x.org", **FAILED)
+    waiting = table.add("b@x.org", **(FAILED | {"hubspot_sync_status": "Queued"}))
+    table.move(waiting, "next_retry_at", -5 * MINUTE)
+    table.add("c@x.org")
+    looked = program.run("reset", "--status", "Error", "--dry-run")
+    assert "2 contacts to bring back to never synced, 1 of them waiting for a retry." in looked.out
+    document = program.run("reset", "--status", "Error", "--dry-run", "--json").document
+    assert (document["would_reset"], document["retrying"]) == (2, 1)
+    one = program.run("enqueue", "--status", "Error", "--dry-run", "--limit", "1", "--json")
+    assert one.document["retrying"] == int(waiting < given_up)
+    assert program.run("enqueue", "--status", "Error").out.startswith(
+        "2 contacts marked, 1 of them waiting for a retry.\n"
     )
-    assert program.run("enqueue", "--email", "a@x.org").out.startswith("1 contact marked.")
-    assert table.state(key) == ("Selected", "Queued")
+    assert {table.state(key) for key in (given_up, waiting)} == {("Selected", "Queued")}
 
 
 @embedded
@@ -852,8 +894,158 @@ def test_enqueue_by_email_tells_that_a_live_run_holds_it(table: Contacts, progra
     table.add("a@x.org", **HELD)
     ended = program.run("enqueue", "--email", "a@x.org")
     assert ended.code == 1
-    assert "a live run holds it" in ended.err
+    assert "held by a run, or left by one that died" in ended.err
     assert "no such contact" not in ended.out
+
+
+# what a run holds, or left when it died
+
+
+@both
+@pytest.mark.parametrize("command", [["reset", "--yes"], ["reset", "--dry-run"], ["enqueue"]])
+def test_what_a_killed_run_left_is_one_line_until_its_lease_is_over(
+    table: Contacts, program: Program, command: list[str]
+) -> None:
+    keys = {str(each) for each in table.add_all([f"c{each}@x.org" for each in range(3)], **HELD)}
+    table.move(UUID(min(keys)), "updated_at", 5 * MINUTE)
+    latest = max(row["updated_at"] for row in table.rows())
+    free_at = datetime.fromisoformat(str(latest)) + LEASE + timedelta(seconds=59.999999)
+    if free_at.tzinfo:
+        free_at = free_at.astimezone(UTC)
+    which = ["--all"] if command[0] == "enqueue" else ["--status", "Processing"]
+    ended = program.run(*command, *which)
+    assert ended.code == 1
+    assert ended.err == (
+        f"3 contacts, such as {min(keys)}, were left as they are: held by a run, or left by one "
+        f"that died; free at {free_at:%H:%M} UTC at the latest.\n"
+    )
+    assert set(program.run(*command, *which, "--json").document["left"]) == keys
+
+
+@both
+def test_reset_takes_what_is_in_processing_when_its_lease_is_over(
+    table: Contacts, program: Program
+) -> None:
+    key = table.add(age=OVER, **HELD)
+    ended = program.run("reset", "--status", "Processing", "--yes")
+    assert (ended.code, ended.err) == (0, "")
+    assert table.state(key) == (table.never_synced, None)
+
+
+# skip
+
+
+@both
+def test_skip_takes_contacts_out_of_the_queue(
+    table: Contacts, program: Program, hubspot: Emulator
+) -> None:
+    by_id, by_email = table.add("a@x.org"), table.add("Ada@X.org", **FAILED)
+    already, other = table.add("c@x.org", **SKIPPED), table.add("d@x.org", **DELIVERED)
+    failed = table.row(by_email)
+    named = [str(by_id), "ada@x.ORG", str(already)]
+    looked = program.run("skip", *named, "--dry-run", "--json").document
+    assert (looked["skipped"], looked["would_skip"], looked["already"]) == (0, 2, 1)
+    assert table.state(by_id) == ("Selected", "Queued")
+    ended = program.run("skip", *named)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "2 contacts skipped; 1 skipped already.\n"
+    assert table.state(by_id) == ("Skipped", None)
+    assert table.row(by_email) == failed | {"hubspot_sync_status": "Skipped"}
+    assert table.state(other) == ("Complete", "Complete")
+    assert program.run("skip", *named, "--json").document == {
+        "schema_version": 1,
+        "command": "skip",
+        "skipped": 0,
+        "would_skip": None,
+        "already": 3,
+        "held": [],
+    }
+    assert program.run("sync-queue", "--json").document["counts"]["claimed"] == 0
+    assert program.run("enqueue", str(by_id)).code == 0
+    assert program.run("sync-queue", "--json").document["counts"]["created"] == 1
+
+
+@both
+def test_skip_while_a_run_holds_it_says_so_and_lasts(
+    table: Contacts, program: Program, hubspot: Emulator
+) -> None:
+    key = table.add("a@x.org")
+    with (
+        hold(hubspot, method="POST", path="/batch/create") as fault,
+        program.start("sync-queue") as process,
+    ):
+        assert fault.reached.wait(20)
+        ended = program.run("skip", str(key))
+        let_go(fault)
+        process.communicate(timeout=20)
+    assert (ended.code, ended.out) == (0, "1 contact skipped.\n")
+    assert f"Contact {key} is held by a run, or left by one that died, until" in ended.err
+    assert table.state(key) == ("Skipped", None)
+    assert table.row(key)["hubspot_contact_id"] == hubspot.contacts()[0]["id"]
+
+
+@both
+@pytest.mark.parametrize("is_over", [True, False])
+def test_skip_of_what_a_dead_run_left_is_never_sent(
+    table: Contacts, program: Program, hubspot: Emulator, is_over: bool
+) -> None:
+    key = table.add("a@x.org", age=OVER if is_over else MINUTE, **HELD)
+    document = program.run("skip", str(key), "--json").document
+    assert (document["skipped"], document["held"]) == (1, [] if is_over else [str(key)])
+    table.age_all(OVER)
+    assert program.run("sync-queue").code == 0
+    assert table.state(key) == ("Skipped", None)
+    assert hubspot.contacts() == []
+
+
+# a contact by its email
+
+
+@both
+def test_one_contact_is_named_by_its_email(table: Contacts, program: Program) -> None:
+    key = table.add(" Ada@X.org ", **NEVER)
+    table.add("bob@x.org", **NEVER)
+    assert "create" in program.run("sync-one", "ada@x.org", "--dry-run").out
+    document = program.run("sync-one", "ada@x.org", "--json").document
+    assert [each["id"] for each in document["contacts"]] == [str(key)]
+    assert document["counts"]["created"] == 1
+
+
+@both
+@pytest.mark.parametrize("command", ["sync-one", "skip"])
+def test_email_of_several_contacts_or_of_none_exits_2_and_does_nothing(
+    table: Contacts, program: Program, hubspot: Emulator, command: str
+) -> None:
+    keys = [table.add("ada@x.org"), table.add("Ada@x.org")]
+    before = table.rows()
+    ended = program.run(command, "ada@x.org")
+    assert ended.code == 2
+    assert "2 contacts have the email 'ada@x.org'" in ended.err
+    assert all(str(key) in ended.err for key in keys)
+    nobody = program.run(command, "bob@x.org")
+    assert nobody.code == 2
+    assert nobody.err.startswith("No contact has the email 'bob@x.org'.")
+    assert (table.rows(), hubspot.contacts()) == (before, [])
+
+
+@embedded
+def test_ids_of_very_many_with_one_email_are_not_all_listed(
+    table: Contacts, program: Program
+) -> None:
+    table.add_all(["ada@x.org"] * 12, **NEVER)
+    assert " and 2 more. Nothing was done; " in program.run("skip", "ada@x.org").err
+
+
+@embedded
+@pytest.mark.parametrize("wrong", ["12", "6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b"])
+def test_skip_of_what_is_not_there_does_nothing(
+    table: Contacts, program: Program, wrong: str
+) -> None:
+    key = table.add("a@x.org")
+    ended = program.run("skip", str(key), wrong)
+    assert (ended.code, ended.out) == (2, "")
+    assert wrong in ended.err
+    assert table.state(key) == ("Selected", "Queued")
 
 
 @pytest.mark.parametrize("arguments", [["--all"], [str(uuid4())]])

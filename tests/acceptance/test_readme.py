@@ -78,6 +78,7 @@ STAGES: dict[str, Stage] = {
     "hubspot-sync create-properties": no_properties,
     "hubspot-sync create-properties --env-file /etc/hubspot-sync.env": no_properties,
     "hubspot-sync enqueue --status Error": seven_failed,
+    "hubspot-sync skip marta@bluefin.example": marta,
     f"hubspot-sync reset {MARTA} --yes --backup marta.jsonl": marta_delivered,
 }
 """What is there before a block's first command; elsewhere a table and a HubSpot with nothing in."""

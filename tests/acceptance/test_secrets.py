@@ -55,6 +55,7 @@ COMMANDS = (
     ("create-properties", "--dry-run", "--json"),
     ("reset", "--all", "--yes", "--backup", "copy.jsonl"),
     ("reset", "--all", "--dry-run", "--json"),
+    ("skip", "{contact}"),
     ("init-db", "--indexes"),
 )
 FAULTS: dict[str, dict[str, Any]] = {
