@@ -77,6 +77,10 @@ _REASONS = tuple(
             r"HubSpot is down|HubSpot asks to come back|the run was asked to end|the lease is n",
             Reason("HubSpot was away, or the run was stopped", _COMES_BACK),
         ),
+        (
+            r"The database refuses",
+            Reason("the database refuses it", "Look at the table's constraints and triggers."),
+        ),
         (r"The database", Reason("the database was away", _COMES_BACK)),
     )
 )

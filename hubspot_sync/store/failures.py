@@ -3,13 +3,21 @@
 import re
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
 from hubspot_sync.store.table import TABLE
 
 SQLITE_BUSY_SECONDS = 5.0
 """How long SQLite waits for another program that keeps the database locked."""
+
+_DATA_CLASSES = frozenset({"09", "22", "23", "27", "38", "39", "44", "45", "P0"})
+"""SQLSTATE classes that blame what a row holds: data, constraints, view checks, triggers."""
+
+_SERVERS_CLASSES = re.compile("[0-4]|5[34578]|72|F0|HV|XX")
+"""SQLSTATE classes that PostgreSQL keeps for itself; any other is a trigger's own."""
+
+_ADDRESS = re.compile(r"[^\s()'\"=]+@[^\s()'\"]+")
 
 
 class UnusableFile(sqlite3.OperationalError):
@@ -21,6 +29,14 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
     cause = error.orig if isinstance(error, DBAPIError) else None
     words = _first_line(str(cause or error))
     code = getattr(cause, "pgcode", None)
+    if is_data_fault(error):
+        # A trigger's words may hold the address; the driver's other lines, which do, are left out.
+        return DatabaseUnavailable(
+            f"The database refuses what is to be written into a row of '{TABLE}' "
+            f"({_ADDRESS.sub('…', words)}). Look at the table's constraints and triggers, and "
+            "correct the contact or the rule; what was not settled is taken over when its lease "
+            "ends."
+        )
     if code == "42P01" or "no such table" in words or is_missing_file(error):
         return WrongUsage(
             f"There is no table '{TABLE}' in the database. Point DATABASE_URL at the app's "
@@ -74,6 +90,19 @@ def _explain_file(cause: object, words: str) -> DatabaseUnavailable | None:
             "its lease ends."
         )
     return None
+
+
+def is_data_fault(error: SQLAlchemyError) -> bool:
+    """Tell whether the database refuses a row for what it would hold, so that others may do.
+
+    That is bad data, a constraint, a view's check option, or whatever a trigger raises; never a
+    fault of the connection, of rights, or of another transaction.
+    """
+    code = getattr(error.orig, "pgcode", None) if isinstance(error, DBAPIError) else None
+    if code is None:
+        return isinstance(error, IntegrityError)
+    state_class = code[:2]
+    return state_class in _DATA_CLASSES or not _SERVERS_CLASSES.match(state_class)
 
 
 def is_lock_timeout(error: SQLAlchemyError) -> bool:
