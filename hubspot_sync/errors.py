@@ -12,6 +12,7 @@ HubSpotSyncError
 │   ├── QuotaSpent        no request may go out for longer than a run can wait
 │   ├── EveryoneRefused   contact after contact is refused with one and the same words
 │   └── DatabaseUnavailable
+│       └── Contended     another transaction got in the way of ours, which may work if tried again
 ├── Interrupted           no further request may start: a signal came, or the lease ends
 └── about one contact:
     ├── ContactRejected   HubSpot refuses this contact, which spends an attempt if it is at fault
@@ -109,6 +110,10 @@ class EveryoneRefused(RunStopped):
 
 class DatabaseUnavailable(RunStopped):
     """The database could not be reached, or refused what the queue needs."""
+
+
+class Contended(DatabaseUnavailable):
+    """The database ended our transaction for the sake of another: a deadlock, or a conflict."""
 
 
 class Interrupted(HubSpotSyncError):

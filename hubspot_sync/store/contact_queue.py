@@ -29,7 +29,7 @@ from hubspot_sync.rules.lifecycle import (
 )
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Outcome, Settlement, settle
-from hubspot_sync.store.database import transaction
+from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import is_due, prefer_indexes, rows_to_claim
 from hubspot_sync.store.failures import explain, is_lock_timeout
 from hubspot_sync.store.rows import LockedRow, all_columns, rows_by_id, to_row, write_rows
@@ -76,6 +76,7 @@ class ContactQueue:
         self._policy = policy
         self._lease = lease
 
+    @retried
     def claim(self, limit: int) -> list[Claim]:
         """Claim up to `limit` due contacts, the longest waiting first.
 
@@ -90,9 +91,12 @@ class ContactQueue:
                 takeovers = [(row, now) for row, now in due if _is_processing(row)]
                 self._free(connection, abandoned)
                 claims = self._write_claims(connection, takeovers[:1] or due[:limit])
+            _log_freed(abandoned)
+            _log_takeovers(claims)
             if claims or not abandoned:
                 return claims
 
+    @retried
     def claim_one(self, contact_id: UUID, *, force: bool = False) -> Claim | Held:
         """Claim one contact, whatever its status, unless it is skipped or held.
 
@@ -114,8 +118,11 @@ class ContactQueue:
             held = self._reason_to_hold(row, now, force=force)
             if held:
                 return held
-            return self._write_claims(connection, [(row, now)])[0]
+            (claim,) = self._write_claims(connection, [(row, now)])
+        _log_takeovers([claim])
+        return claim
 
+    @retried
     def settle(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
         """End claims: compare each row with its claim, and write what follows.
 
@@ -139,12 +146,14 @@ class ContactQueue:
                 ],
             )
 
+    @retried
     def count_due(self) -> int:
         """Count the contacts that a run would claim now."""
         with transaction(self._engine, read_only=True) as connection:
             counted = select(func.count()).select_from(contacts).where(is_due(self._lease))
             return connection.execute(counted).scalar_one()
 
+    @retried
     def peek_due(self, limit: int) -> list[Row]:
         """Return what `claim` would take, without taking it."""
         with transaction(self._engine, read_only=True) as connection:
@@ -158,6 +167,7 @@ class ContactQueue:
         claim, _ = claim_row(row, self._policy, row.updated_at)
         return claim.death_notice if claim.is_out_of_attempts else None
 
+    @retried
     def read_one(self, contact_id: UUID) -> Row:
         """Return one contact as it is.
 
@@ -170,6 +180,7 @@ class ContactQueue:
                 raise _not_there(contact_id)
             return to_row(found)
 
+    @retried
     def reason_to_hold(self, row: Row, *, force: bool) -> Held | None:
         """Return why `claim_one` would not claim a contact, if it would not."""
         with transaction(self._engine, read_only=True) as connection:
@@ -196,25 +207,12 @@ class ContactQueue:
 
     def _free(self, connection: Connection, rows: Sequence[Row]) -> None:
         write_rows(connection, [(row.contact.id, leave_to_them(row)) for row in rows])
-        for row in rows:
-            log.warning(
-                "contact %s: freed; its worker died and nobody wants it sent",
-                row.contact.id,
-                extra={"contact_id": str(row.contact.id)},
-            )
 
     def _write_claims(
         self, connection: Connection, rows: Sequence[tuple[Row, datetime]]
     ) -> list[Claim]:
         claimed = [claim_row(row, self._policy, now) for row, now in rows]
         write_rows(connection, [(claim.contact.id, changes) for claim, changes in claimed])
-        for claim, _ in claimed:
-            if claim.is_takeover:
-                log.warning(
-                    "contact %s: taken over; its worker died",
-                    claim.contact.id,
-                    extra={"contact_id": str(claim.contact.id)},
-                )
         return [claim for claim, _ in claimed]
 
     def _settle_waiting(self, delivery: Delivery) -> list[Settlement]:
@@ -259,6 +257,25 @@ def _not_there(contact_id: UUID) -> NotThere:
         f"There is no contact {contact_id} in the table '{TABLE}'. Look for it by its email, or "
         "see whether DATABASE_URL names the right database."
     )
+
+
+def _log_freed(rows: Sequence[Row]) -> None:
+    for row in rows:
+        log.warning(
+            "contact %s: freed; its worker died and nobody wants it sent",
+            row.contact.id,
+            extra={"contact_id": str(row.contact.id)},
+        )
+
+
+def _log_takeovers(claims: Sequence[Claim]) -> None:
+    for claim in claims:
+        if claim.is_takeover:
+            log.warning(
+                "contact %s: taken over; its worker died",
+                claim.contact.id,
+                extra={"contact_id": str(claim.contact.id)},
+            )
 
 
 def _is_processing(row: Row) -> bool:

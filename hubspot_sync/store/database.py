@@ -1,10 +1,15 @@
 """How we connect, and how a transaction begins and ends."""
 
+import logging
 import os
+import random
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
@@ -13,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable
 
-from hubspot_sync.errors import WrongUsage
+from hubspot_sync.errors import Contended, WrongUsage
 from hubspot_sync.store.failures import (
     SQLITE_BUSY_SECONDS,
     UnusableFile,
@@ -22,7 +27,18 @@ from hubspot_sync.store.failures import (
 )
 from hubspot_sync.store.table import TABLE, contacts
 
+log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_SECONDS = 10
+
+TRANSACTION_TRIES = 5
+"""How often a transaction is begun that others get in the way of."""
+
+SHORTEST_PAUSE_SECONDS = 0.05
+"""Between the first two tries; it doubles each time."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine:
@@ -51,6 +67,10 @@ def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
+        # Whatever the database's default: a claim that skips locked rows and reads afresh would
+        # fail under a stricter level. The driver asks for it with each BEGIN, so a pooler that
+        # lends sessions for a transaction does not get it wrong.
+        isolation_level="READ COMMITTED",
         # Nothing of ours is hstore, and asking for it costs a query at every connection.
         use_native_hstore=False,
         connect_args={
@@ -146,6 +166,7 @@ def transaction(engine: Engine, *, read_only: bool = False) -> Iterator[Connecti
 
     Raises:
         WrongUsage: the table or a column is missing.
+        Contended: another transaction got in the way.
         DatabaseUnavailable: anything else that the database refuses.
     """
     try:
@@ -153,6 +174,35 @@ def transaction(engine: Engine, *, read_only: bool = False) -> Iterator[Connecti
             yield connection
     except SQLAlchemyError as error:
         raise explain(error) from error
+
+
+def retried(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let a method run anew, after a short pause, where its transaction lost to another one.
+
+    The method must be one transaction, and have no effect but on the database before that is
+    committed: log lines, for instance, come after it.
+
+    Raises:
+        Contended: it lost at every try.
+    """
+
+    @wraps(method)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        for failed_tries in range(1, TRANSACTION_TRIES):
+            try:
+                return method(*args, **kwargs)
+            except Contended as lost:
+                log.info("a transaction is tried again (try %d): %s", failed_tries, lost)
+            # At chance, or those who met would meet again.
+            longest = SHORTEST_PAUSE_SECONDS * 2**failed_tries
+            _pause(random.uniform(longest / 2, longest))  # noqa: S311 - no secret
+        return method(*args, **kwargs)
+
+    return run
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def has_table(engine: Engine) -> bool:

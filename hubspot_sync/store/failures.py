@@ -5,11 +5,17 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
-from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
+from hubspot_sync.errors import Contended, DatabaseUnavailable, HubSpotSyncError, WrongUsage
 from hubspot_sync.store.table import TABLE
 
 SQLITE_BUSY_SECONDS = 5.0
 """How long SQLite waits for another program that keeps the database locked."""
+
+_CONTENDED = ("40001", "40P01")
+"""The SQLSTATEs of a conflict and a deadlock, which a transaction survives if it is tried again."""
+
+_NO_TABLE = ("0A000", "42809", "55000")
+"""The SQLSTATEs of a statement that a view, or whatever else is no table, does not take."""
 
 _DATA_CLASSES = frozenset({"09", "22", "23", "27", "38", "39", "44", "45", "P0"})
 """SQLSTATE classes that blame what a row holds: data, constraints, view checks, triggers."""
@@ -29,14 +35,20 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
     cause = error.orig if isinstance(error, DBAPIError) else None
     words = _first_line(str(cause or error))
     code = getattr(cause, "pgcode", None)
-    if is_data_fault(error):
-        # A trigger's words may hold the address; the driver's other lines, which do, are left out.
-        return DatabaseUnavailable(
-            f"The database refuses what is to be written into a row of '{TABLE}' "
-            f"({_ADDRESS.sub('…', words)}). Look at the table's constraints and triggers, and "
-            "correct the contact or the rule; what was not settled is taken over when its lease "
-            "ends."
+    return (
+        _explain_table(error, code, words)
+        or _explain_refusal(error, code, words)
+        or _explain_limit(code, words)
+        or _explain_file(cause, words)
+        or DatabaseUnavailable(
+            f"The database cannot be used now: {words}. Check DATABASE_URL, the server, and the "
+            "network between; what was not settled is taken over when its lease ends."
         )
+    )
+
+
+def _explain_table(error: SQLAlchemyError, code: str | None, words: str) -> WrongUsage | None:
+    """Return the error of a table that is not what the sync needs; None where it is."""
     if code == "42P01" or "no such table" in words or is_missing_file(error):
         return WrongUsage(
             f"There is no table '{TABLE}' in the database. Point DATABASE_URL at the app's "
@@ -47,12 +59,44 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
             f"The table '{TABLE}' lacks a column that the sync needs ({words}). Point DATABASE_URL "
             "at the app's database, or add the column."
         )
-    if code == "42501" or code == "25006" or "readonly database" in words:
+    if code in _NO_TABLE:
+        return WrongUsage(
+            f"The database cannot do with '{TABLE}' what the sync needs ({words}). Point "
+            "DATABASE_URL at the table itself, for a view will not do; 'hubspot-sync doctor' says "
+            "what it is."
+        )
+    return None
+
+
+def _explain_refusal(
+    error: SQLAlchemyError, code: str | None, words: str
+) -> DatabaseUnavailable | None:
+    """Return the error of a database that may be used, but not so; None where it is another."""
+    if is_data_fault(error):
+        # A trigger's words may hold the address; the driver's other lines, which do, are left out.
+        return DatabaseUnavailable(
+            f"The database refuses what is to be written into a row of '{TABLE}' "
+            f"({_ADDRESS.sub('…', words)}). Look at the table's constraints and triggers, and "
+            "correct the contact or the rule; what was not settled is taken over when its lease "
+            "ends."
+        )
+    if code in ("42501", "25006") or "readonly database" in words:
         return DatabaseUnavailable(
             f"The database does not let this user write ({words}). The user in DATABASE_URL needs "
             f"SELECT and UPDATE on '{TABLE}', on the primary server; an SQLite file and its folder "
             "must be this user's to write, and not be replaced while a run is at work."
         )
+    if code in _CONTENDED:
+        return Contended(
+            f"The database gave way to other transactions at every try ({words}). The server's log "
+            f"names the statements: let the other program lock rows of '{TABLE}' in the order of "
+            "their ids, and migrate while no run is at work; the contacts are safe."
+        )
+    return None
+
+
+def _explain_limit(code: str | None, words: str) -> DatabaseUnavailable | None:
+    """Return the error of a database that has too little of something; None where it has not."""
     if re.search("too many (connections|clients)|connection slots|connection limit", words):
         return DatabaseUnavailable(
             f"The database has no connection left ({words}). Raise its limit, or lower "
@@ -68,10 +112,7 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
             f"The database has no room left ({words}). Free space on its disk; what was not "
             "settled is taken over when its lease ends."
         )
-    return _explain_file(cause, words) or DatabaseUnavailable(
-        f"The database cannot be used now: {words}. Check DATABASE_URL, the server, and the "
-        "network between; what was not settled is taken over when its lease ends."
-    )
+    return None
 
 
 def _explain_file(cause: object, words: str) -> DatabaseUnavailable | None:
