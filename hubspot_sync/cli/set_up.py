@@ -83,7 +83,7 @@ def init_db(
     del verbose, log_format
     from hubspot_sync import console
     from hubspot_sync.store.database import create_table, has_table, make_engine
-    from hubspot_sync.store.due import INDEXES, create_indexes, has_index
+    from hubspot_sync.store.due import INDEXES, create_indexes, has_index, require_indexable
 
     settings = read_settings(env_file)
     engine = make_engine(settings.database_url, create=not dry_run)
@@ -91,6 +91,8 @@ def init_db(
     made: dict[str, str] = {}
     if dry_run:
         is_there = has_table(engine)
+        if indexes and is_there:
+            require_indexable(engine)
         made["contacts"] = "exists" if is_there else "would create"
         for name, _, _ in INDEXES if indexes else ():
             exists = is_there and has_index(engine, name)

@@ -115,7 +115,7 @@ def warn_of_skipped_in_hand(held: Sequence[Row], lease: timedelta) -> None:
 
 def _free_at(held: Sequence[Row], lease: timedelta) -> str:
     """Return the minute at which all leases are over."""
-    latest = max(row.updated_at for row in held) + lease
+    latest = max(row.updated_at for row in held if row.updated_at) + lease
     return clock(latest + timedelta(minutes=1) - timedelta.resolution)
 
 

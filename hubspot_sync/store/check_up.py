@@ -16,6 +16,7 @@ from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.store.database import transaction
 from hubspot_sync.store.due import INDEXES, has_index
+from hubspot_sync.store.relation import Kind, hides_rows, kind_of_table, missing_rights
 from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
 
 OLDEST_POSTGRESQL = 15
@@ -38,12 +39,13 @@ def look_at_database(engine: Engine) -> list[Check]:
         with transaction(engine, read_only=True) as connection:
             checks = [_server(connection)]
             columns = _columns(connection)
-            checks += _table(columns)
+            kind = kind_of_table(connection)
+            checks += _table(columns, kind)
             if columns:
                 checks += _rights(connection)
                 checks.append(_clock(connection))
                 checks += _time_zone(connection, columns)
-        return checks + (_indexes(engine) if columns else [])
+        return checks + (_indexes(engine, kind) if kind and columns else [])
     except HubSpotSyncError as trouble:
         if trouble.exit_code < 3:
             mend = "Correct DATABASE_URL, or run hubspot-sync init-db."
@@ -73,9 +75,13 @@ def _columns(connection: Connection) -> dict[str, Any]:
     return {described["name"]: described for described in found.get_columns(TABLE)}
 
 
-def _table(columns: Mapping[str, Any]) -> list[Check]:
-    if not columns:
+def _table(columns: Mapping[str, Any], kind: Kind | None) -> list[Check]:
+    if not columns or kind is None:
         words, mend = f"there is no table {TABLE}", "Correct DATABASE_URL, or run init-db."
+        return [Check("table", CheckState.MEND, words, mend)]
+    if not kind.is_table:
+        words = f"{TABLE} is {kind}, whose rows the sync cannot lock"
+        mend = "Point DATABASE_URL, or its user's search_path, at the table behind it."
         return [Check("table", CheckState.MEND, words, mend)]
     missing = [column.name for column in contacts.columns if column.name not in columns]
     if missing:
@@ -85,7 +91,9 @@ def _table(columns: Mapping[str, Any]) -> list[Check]:
     if wrong:
         mend = "Alter the column; the README says what each is for."
         return [Check("table", CheckState.MEND, words, mend) for words in wrong]
-    return [Check("table", CheckState.OK, f"{TABLE}, with all {len(contacts.columns)} columns")]
+    also = ", partitioned" if kind is Kind.PARTITIONED else ""
+    columns_told = f"with all {len(contacts.columns)} columns{also}"
+    return [Check("table", CheckState.OK, f"{TABLE}, {columns_told}")]
 
 
 class _Need(NamedTuple):
@@ -152,13 +160,7 @@ def _rights(connection: Connection) -> list[Check]:
             "SELECT file FROM pragma_database_list WHERE name = 'main'"
         )
         return _rights_to_file(Path(found.scalar_one()))
-    missing = [
-        right
-        for right in ("SELECT", "UPDATE")
-        if not connection.execute(
-            text("SELECT has_table_privilege(:table, :right)"), {"table": TABLE, "right": right}
-        ).scalar_one()
-    ]
+    missing = missing_rights(connection)
     if missing:
         mend = f"GRANT SELECT, UPDATE ON {TABLE} TO the user in DATABASE_URL;"
         return [Check("rights", CheckState.MEND, f"no {' and no '.join(missing)}", mend)]
@@ -169,7 +171,26 @@ def _rights(connection: Connection) -> list[Check]:
     if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
         words, mend = "this is a replica", "Point DATABASE_URL at the primary server."
         return [Check("rights", CheckState.MEND, words, mend)]
-    return [Check("rights", CheckState.OK, "may read and write the table")]
+    return [
+        Check("rights", CheckState.OK, "may read and write the table"),
+        *_row_security(connection),
+    ]
+
+
+def _row_security(connection: Connection) -> list[Check]:
+    is_hiding = hides_rows(connection)
+    if is_hiding is None:
+        return []
+    if not is_hiding:
+        shown = "enabled, with policies that show this user every contact"
+        return [Check("row security", CheckState.OK, shown)]
+    user = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar_one()
+    words = f"enabled on {TABLE}; it may hide contacts from this user, which are never sent then"
+    mend = (
+        f"CREATE POLICY hubspot_sync ON {TABLE} TO {user} USING (true) WITH CHECK (true); or, "
+        f"where a restrictive policy stands against it, ALTER ROLE {user} BYPASSRLS;"
+    )
+    return [Check("row security", CheckState.MEND, words, mend)]
 
 
 def _rights_to_file(path: Path) -> list[Check]:
@@ -220,7 +241,9 @@ def _is_long(engine: Engine) -> bool:
     return int(counted) > MANY_CONTACTS
 
 
-def _indexes(engine: Engine) -> list[Check]:
+def _indexes(engine: Engine, kind: Kind) -> list[Check]:
+    if not kind.is_table:
+        return [Check("indexes", CheckState.UNKNOWN, f"none can be made on {kind}")]
     missing = [name for name, _, _ in INDEXES if not has_index(engine, name)]
     if missing and not _is_long(engine):
         return [Check("indexes", CheckState.OK, "none; a queue of many thousands wants them")]

@@ -32,7 +32,7 @@ from hubspot_sync.rules.lifecycle import (
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Outcome, Settlement, instead_of, settle
 from hubspot_sync.store.database import retried, transaction
-from hubspot_sync.store.due import Kind, is_due, prefer_indexes, rows_to_claim
+from hubspot_sync.store.due import DueKind, is_due, prefer_indexes, rows_to_claim
 from hubspot_sync.store.passed_over import PassedOver
 from hubspot_sync.store.rows import (
     UNCHANGED,
@@ -233,11 +233,11 @@ class ContactQueue:
         prefer_indexes(connection)
         query = rows_to_claim(limit, self._lease, lone=lone, without=without, lock=lock)
         found = connection.execute(query).mappings().all()
-        left = _rows_of(Kind.LEFT_BEHIND, found, _turn)
+        left = _rows_of(DueKind.LEFT_BEHIND, found, _turn)
         due = Candidates(
             takeovers=[row for row in left if not row.is_abandoned],
-            fresh=_rows_of(Kind.FRESH, found, _turn),
-            retries=_rows_of(Kind.RETRY, found, _retry_turn),
+            fresh=_rows_of(DueKind.FRESH, found, _turn),
+            retries=_rows_of(DueKind.RETRY, found, _retry_turn),
         )
         now = found[0]["now"] if found else _LONG_AGO
         return due, [row for row in left if row.is_abandoned], now
@@ -367,7 +367,7 @@ def _log(level: int, contact_id: UUID, words: str) -> None:
 
 
 def _rows_of(
-    kind: Kind, found: Iterable[RowMapping], turn: Callable[[Row], tuple[datetime, UUID]]
+    kind: DueKind, found: Iterable[RowMapping], turn: Callable[[Row], tuple[datetime, UUID]]
 ) -> list[Row]:
     return sorted((to_row(each) for each in found if each["kind"] == kind), key=turn)
 

@@ -20,7 +20,9 @@ from sqlalchemy import (
     Connection,
     Engine,
     Index,
+    MetaData,
     Select,
+    Table,
     and_,
     false,
     func,
@@ -30,9 +32,10 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, DropIndex
 
+from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
 from hubspot_sync.rules.lifecycle import (
     CRM,
     DUE_DECISIONS,
@@ -40,11 +43,13 @@ from hubspot_sync.rules.lifecycle import (
     ProcessingStatus,
     SyncStatus,
 )
+from hubspot_sync.store.database import transaction
 from hubspot_sync.store.failures import explain
-from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, contacts
+from hubspot_sync.store.relation import Kind, kind_of_table
+from hubspot_sync.store.table import TABLE, DatabaseTime, DatabaseTimeBefore, contacts
 
 
-class Kind(StrEnum):
+class DueKind(StrEnum):
     """Why a contact is due."""
 
     LEFT_BEHIND = "left behind"
@@ -158,7 +163,7 @@ def _parts(
     limit: int, lease: timedelta, *, lone: bool, without: Collection[UUID]
 ) -> Iterator[Select[Any]]:
     def part(
-        kind: Kind, condition: ColumnElement[bool], order: Column[Any], most: int = limit
+        kind: DueKind, condition: ColumnElement[bool], order: Column[Any], most: int = limit
     ) -> Select[Any]:
         query = select(contacts, DatabaseTime().label("now"), literal(kind).label("kind"))
         if without:
@@ -167,15 +172,15 @@ def _parts(
 
     is_undated = _c.updated_at.is_(None)
     together = and_(_IS_MARKED, not_(_IS_LONE))
-    yield part(Kind.FRESH, and_(READY, is_undated), _c.updated_at)
-    yield part(Kind.FRESH, and_(READY, not_(is_undated)), _c.updated_at)
-    yield part(Kind.RETRY, and_(TIMED, _c.next_retry_at <= DatabaseTime()), _c.next_retry_at)
-    yield part(Kind.LEFT_BEHIND, and_(together, is_undated), _c.updated_at)
-    yield part(Kind.LEFT_BEHIND, and_(together, _is_before(lease)), _c.updated_at)
+    yield part(DueKind.FRESH, and_(READY, is_undated), _c.updated_at)
+    yield part(DueKind.FRESH, and_(READY, not_(is_undated)), _c.updated_at)
+    yield part(DueKind.RETRY, and_(TIMED, _c.next_retry_at <= DatabaseTime()), _c.next_retry_at)
+    yield part(DueKind.LEFT_BEHIND, and_(together, is_undated), _c.updated_at)
+    yield part(DueKind.LEFT_BEHIND, and_(together, _is_before(lease)), _c.updated_at)
     if lone:
         alone = and_(_IS_MARKED, _IS_LONE)
-        yield part(Kind.LEFT_BEHIND, and_(alone, is_undated), _c.updated_at, 1)
-        yield part(Kind.LEFT_BEHIND, and_(alone, _is_before(lease)), _c.updated_at, 1)
+        yield part(DueKind.LEFT_BEHIND, and_(alone, is_undated), _c.updated_at, 1)
+        yield part(DueKind.LEFT_BEHIND, and_(alone, _is_before(lease)), _c.updated_at, 1)
 
 
 def prefer_indexes(connection: Connection) -> None:
@@ -200,19 +205,20 @@ def create_indexes(engine: Engine) -> list[tuple[str, bool]]:
     An index that an earlier attempt left half made is made anew.
 
     Raises:
-        WrongUsage: there is no table.
+        WrongUsage: there is no table, or it is a view.
         DatabaseUnavailable: the database refuses, usually because the user does not own the table.
     """
     is_concurrent = engine.dialect.name == "postgresql"
     options = {"isolation_level": "AUTOCOMMIT"} if is_concurrent else {}
     try:
         with engine.execution_options(**options).begin() as connection:
+            kind = _require_indexable(connection)
             return [
-                (name, _create_index(connection, name, columns, condition))
+                (name, _create_index(connection, kind, name, columns, condition))
                 for name, columns, condition in INDEXES
             ]
     except SQLAlchemyError as error:
-        raise explain(error) from error
+        raise _explain_index(error) from error
 
 
 def has_index(engine: Engine, name: str) -> bool:
@@ -224,22 +230,78 @@ def has_index(engine: Engine, name: str) -> bool:
         raise explain(error) from error
 
 
+def require_indexable(engine: Engine) -> None:
+    """Find out whether the table can have indexes.
+
+    Raises:
+        WrongUsage: it is a view, or another thing that has none.
+    """
+    with transaction(engine, read_only=True) as connection:
+        _require_indexable(connection)
+
+
+def _require_indexable(connection: Connection) -> Kind:
+    kind = kind_of_table(connection) or Kind.TABLE
+    if not kind.is_table:
+        raise WrongUsage(
+            f"'{TABLE}' is {kind}, which has no indexes for a claim. Point DATABASE_URL, or its "
+            "user's search_path, at the table behind it; the sync needs that, too."
+        )
+    return kind
+
+
+def _explain_index(error: SQLAlchemyError) -> HubSpotSyncError:
+    if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == "42501":
+        words = str(error.orig).strip().partition("\n")[0]
+        return DatabaseUnavailable(
+            f"Only the owner of '{TABLE}' can make its indexes ({words}). Run 'hubspot-sync "
+            "init-db --indexes' once with DATABASE_URL set to the owner's; runs need no more than "
+            "SELECT and UPDATE."
+        )
+    return explain(error)
+
+
 def _create_index(
     connection: Connection,
+    kind: Kind,
     name: str,
     columns: Sequence[Column[Any]],
     condition: ColumnElement[bool],
 ) -> bool:
-    index = Index(
-        name,
-        *columns,
-        postgresql_where=condition,
-        postgresql_concurrently=True,
-        sqlite_where=condition,
-    )
+    """Make an index on the table; return False where there is one already."""
+    is_partitioned = kind is Kind.PARTITIONED
+    if is_partitioned and not _is_valid(connection, name):
+        # PostgreSQL makes none on a partitioned table CONCURRENTLY. On its partitions it does, and
+        # what it finds there the index of the whole takes over, so that nobody waits for it.
+        for key, partition in _partitions(connection):
+            own = _index(f"{name}_{key}", partition, columns, condition, concurrently=True)
+            _make(connection, own)
+    index = _index(name, contacts, columns, condition, concurrently=not is_partitioned)
     # The index is made where somebody asks for it, never together with the table.
     contacts.indexes.discard(index)
-    is_valid = _is_valid(connection, name)
+    return _make(connection, index)
+
+
+def _index(
+    name: str,
+    table: Table,
+    columns: Sequence[Column[Any]],
+    condition: ColumnElement[bool],
+    *,
+    concurrently: bool,
+) -> Index:
+    return Index(
+        name,
+        *(table.c[column.name] for column in columns),
+        postgresql_where=condition,
+        postgresql_concurrently=concurrently,
+        sqlite_where=condition,
+    )
+
+
+def _make(connection: Connection, index: Index) -> bool:
+    schema = index.table.schema if index.table is not None else None
+    is_valid = _is_valid(connection, str(index.name), schema)
     if is_valid is False:
         connection.execute(DropIndex(index))
     if not is_valid:
@@ -247,13 +309,35 @@ def _create_index(
     return not is_valid
 
 
-def _is_valid(connection: Connection, name: str) -> bool | None:
+def _partitions(connection: Connection) -> list[tuple[int, Table]]:
+    """Return the tables that hold a partitioned table's rows, each with its number."""
+    found = connection.execute(
+        text(
+            "SELECT c.oid, n.nspname, c.relname FROM pg_partition_tree(to_regclass(:table)) AS p "
+            "JOIN pg_class AS c ON c.oid = p.relid "
+            "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE p.isleaf AND c.relkind = 'r'"
+        ),
+        {"table": TABLE},
+    )
+    return [
+        (oid, contacts.to_metadata(MetaData(), name=name, schema=schema))
+        for oid, schema, name in found
+    ]
+
+
+def _is_valid(connection: Connection, name: str, schema: str | None = None) -> bool | None:
     """Tell whether an index is there and whole; None where it is not there."""
     if connection.dialect.name == "sqlite":
-        found = text("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name")
+        found = text(
+            "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name AND :schema IS NULL"
+        )
     else:
-        found = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
-    valid = connection.execute(found, {"name": name}).scalar_one_or_none()
+        found = text(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass("
+            "coalesce(quote_ident(CAST(:schema AS text)) || '.', '') || quote_ident(:name))"
+        )
+    valid = connection.execute(found, {"name": name, "schema": schema}).scalar_one_or_none()
     return None if valid is None else bool(valid)
 
 

@@ -6,9 +6,21 @@ Some hundreds a transaction, in the order of their keys, so that the app never w
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Engine, and_, false, func, inspect, not_, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Select,
+    and_,
+    false,
+    func,
+    inspect,
+    not_,
+    or_,
+    select,
+)
 
 from hubspot_sync.rules.lifecycle import (
     CRM,
@@ -21,7 +33,7 @@ from hubspot_sync.rules.lifecycle import (
     reset_changes,
 )
 from hubspot_sync.rules.mapping import normalise_email
-from hubspot_sync.store.database import transaction
+from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import READY, is_left_behind
 from hubspot_sync.store.rows import all_columns, to_row, write_rows
 from hubspot_sync.store.table import TABLE, contacts
@@ -129,9 +141,13 @@ class Marking:
             How many were reset, and the rows left because their lease is not over.
         """
         never_synced = self._never_synced()
+        kept: frozenset[Row] = frozenset()
 
         def change(rows: list[Row]) -> list[tuple[UUID, Changes]]:
-            keep_copy(rows)
+            nonlocal kept
+            # A transaction that is tried again finds rows whose copy is safe already.
+            keep_copy([row for row in rows if row not in kept])
+            kept = frozenset(rows)
             return [(row.contact.id, reset_changes(row, never_synced)) for row in rows]
 
         return _sum(self._chunks(_took_part(wanted), change=lambda rows, _: change(rows)))
@@ -178,12 +194,14 @@ class Marking:
         count, held = _sum(chunks)
         return count + len(held), held
 
+    @retried
     def has_synced(self) -> bool:
         """Tell whether any contact has ever been delivered."""
         with transaction(self._engine, read_only=True) as connection:
             delivered = select(_c.id).where(_c.hubspot_contact_id.is_not(None)).limit(1)
             return connection.execute(delivered).first() is not None
 
+    @retried
     def _preview(
         self, condition: ColumnElement[bool], wanted: Selection, most: int, limit: int | None
     ) -> Preview:
@@ -239,24 +257,41 @@ class Marking:
         left = limit
         while left is None or left > 0:
             size = CHUNK if left is None else min(CHUNK, left)
-            with transaction(self._engine) as connection:
-                beyond = query if after is None else query.where(_c.id > after)
-                found = [
-                    (to_row(entry), entry["now"])
-                    for entry in connection.execute(beyond.limit(size)).mappings()
-                ]
-                live = [row for row, now in found if is_held(row, now, self._lease)]
-                free = [row for row, now in found if not is_held(row, now, self._lease)]
-                if free:
-                    write_rows(connection, change(free, found[0][1]))
-                if live and change_held:
-                    write_rows(connection, change_held(live))
+            beyond = query if after is None else query.where(_c.id > after)
+            found, free, live = self._change(beyond.limit(size), change, change_held)
             yield free, live
             if len(found) < size:
                 return
-            after = found[-1][0].contact.id
+            after = found[-1].contact.id
             left = None if left is None else left - len(free)
 
+    @retried
+    def _change(
+        self,
+        query: Select[Any],
+        change: Callable[[list[Row], datetime], list[tuple[UUID, Changes]]],
+        change_held: Callable[[list[Row]], list[tuple[UUID, Changes]]] | None,
+    ) -> tuple[list[Row], list[Row], list[Row]]:
+        """Change what a query finds, in one transaction.
+
+        Returns:
+            All that it found, those that nobody held and that were changed, and those held.
+        """
+        with transaction(self._engine) as connection:
+            timed = [
+                (to_row(entry), entry["now"]) for entry in connection.execute(query).mappings()
+            ]
+            live = [row for row, now in timed if is_held(row, now, self._lease)]
+            free = [row for row, now in timed if not is_held(row, now, self._lease)]
+            if free:
+                written = write_rows(connection, change(free, timed[0][1]))
+                # A trigger or rule may leave a row as it is.
+                free = [row for row in free if row.contact.id in written.rows]
+            if live and change_held:
+                write_rows(connection, change_held(live))
+        return [row for row, _ in timed], free, live
+
+    @retried
     def _never_synced(self) -> str | None:
         """Return the decision of a contact that nobody marked: NULL where the column takes it."""
         with transaction(self._engine, read_only=True) as connection:

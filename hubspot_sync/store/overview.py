@@ -23,7 +23,7 @@ from sqlalchemy import (
 from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.alarm import alarms
 from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
-from hubspot_sync.store.database import transaction
+from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import READY, TIMED, is_due, is_left_behind
 from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, MomentAfter, contacts
 
@@ -105,6 +105,7 @@ def alarms_of(found: Overview, *, runs: int, is_enabled: bool, interval: timedel
     )
 
 
+@retried
 def look_at_queue(
     engine: Engine, lease: timedelta, *, patience: timedelta | None = None
 ) -> Overview:
@@ -208,10 +209,10 @@ def _failures() -> Select[Any]:
 def _by_reason(texts: Sequence[Any], failed: int) -> list[Failures]:
     """Group the texts; what too many different ones leave over is a group of its own."""
     groups: dict[Reason, Failures] = {}
-    for words, count, retried, example in texts:
+    for words, count, again, example in texts:
         reason = reason_of(words or "")
         known = groups.get(reason, Failures(reason, 0, 0, example))
-        groups[reason] = replace(known, count=known.count + count, retried=known.retried + retried)
+        groups[reason] = replace(known, count=known.count + count, retried=known.retried + again)
     told = sorted(groups.values(), key=lambda group: -group.count)
     left = failed - sum(group.count for group in told)
     return [*told, Failures(OTHER, left, 0, "")] if left > 0 else told

@@ -162,6 +162,19 @@ def _sqlite_key(_element: NewKey, _compiler: SQLCompiler, **_: object) -> str:
     return f"lower(printf('%s-%s-%s-%s-%s', {digits}))"
 
 
+WRITTEN = (
+    "hubspot_sync_status",
+    "hubspot_processing_status",
+    "hubspot_processing_error",
+    "hubspot_contact_id",
+    "retry_count",
+    "next_retry_at",
+    "last_retry_at",
+    "last_failed_crm",
+    "updated_at",
+)
+"""The columns that we write; all others are read alone."""
+
 metadata = MetaData()
 
 contacts = Table(

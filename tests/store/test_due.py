@@ -7,9 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
-from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.settlement import Released
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE
@@ -297,19 +296,18 @@ def test_claims_are_not_handed_out_twice(table: Contacts, queue: ContactQueue) -
     assert claimed_ids(queue) == []
 
 
-def test_claim_that_fails_claims_nothing(
-    table: Contacts, queue: ContactQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_claim_that_fails_claims_nothing(table: Contacts, queue: ContactQueue) -> None:
     key = table.add()
 
-    def die(*_: object, **__: object) -> None:
+    def die(_: object) -> None:
         raise RuntimeError("the process dies here")
 
-    monkeypatch.setattr(Claim, "confirmed_by", die)
     table.change(key, hubspot_sync_status="Processing", hubspot_processing_status="Processing")
     table.move(key, "updated_at", OVER)
+    event.listen(table.engine, "commit", die)
     with pytest.raises(RuntimeError):
         queue.claim(1)
+    event.remove(table.engine, "commit", die)
     assert table.row(key)["retry_count"] == 0
 
 

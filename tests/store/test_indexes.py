@@ -154,6 +154,7 @@ def test_indexes_that_the_user_may_not_make_are_explained(table: Contacts, engin
         connection.execute(text("CREATE ROLE reader LOGIN"))
     url = engine.url.set(username="reader")
     other = make_engine(url.render_as_string(hide_password=False))
-    with pytest.raises(DatabaseUnavailable, match="must be owner"):
+    with pytest.raises(DatabaseUnavailable, match="must be owner") as refused:
         create_indexes(other)
     other.dispose()
+    assert str(refused.value).startswith("Only the owner of 'contacts'")

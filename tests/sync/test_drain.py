@@ -2,11 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, text
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.client import HubSpotClient
@@ -18,6 +18,7 @@ from hubspot_sync.rules.mapping import PropertyNames
 from hubspot_sync.rules.settlement import Delivered, Failed, OutcomeName
 from hubspot_sync.run import Plan
 from hubspot_sync.store.contact_queue import ContactQueue
+from hubspot_sync.store.database import transaction
 from hubspot_sync.sync import Sync
 from tests.conftest import LEASE, POLICY, TOKEN
 from tests.tables import Contacts
@@ -60,6 +61,38 @@ def test_drain_delivers_all_that_is_due(table: Contacts, drain: Drain, hubspot: 
     assert states(table) == {("Complete", "Complete")}
     assert len(hubspot.contacts()) == 730
     assert report.requests == hubspot.request_count <= 2 * 8 + 1
+
+
+@pytest.fixture
+def isolation(request: pytest.FixtureRequest, table: Contacts) -> Iterator[str]:
+    """Give the database's transactions this level of isolation, unless they ask for another."""
+    with table.engine.begin() as connection:
+        alter = f"ALTER DATABASE {table.engine.url.database}"
+        level = f"default_transaction_isolation = '{request.param}'"
+        connection.execute(text(f"{alter} SET {level}"))
+    table.engine.dispose()
+    yield request.param
+    with table.engine.begin() as connection:
+        connection.execute(text(f"{alter} RESET default_transaction_isolation"))
+    table.engine.dispose()
+
+
+@pytest.mark.parametrize("isolation", ["serializable", "repeatable read"], indirect=True)
+@pytest.mark.parametrize("shape", ["app"])
+def test_drain_asks_for_the_isolation_it_needs(
+    table: Contacts, drain: Drain, isolation: str
+) -> None:
+    others = create_engine(table.engine.url)
+    with others.connect() as connection:
+        assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == isolation
+    others.dispose()
+    with transaction(table.engine) as connection:
+        asked = connection.execute(text("SHOW transaction_isolation")).scalar_one()
+    assert asked == "read committed"
+    fill(table, 400)
+    report = drain()
+    assert (report.state, report.counts) == ("done", {"created": 400})
+    assert states(table) == {("Complete", "Complete")}
 
 
 @pytest.mark.parametrize("shape", ["sqlite", "app"])

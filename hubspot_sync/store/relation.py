@@ -1,0 +1,119 @@
+"""What stands under the table's name, and how much of it this user may see and write."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from hubspot_sync.store.table import TABLE, WRITTEN, contacts
+
+
+class Kind(StrEnum):
+    """What a relation is, in the words that an operator reads."""
+
+    TABLE = "a table"
+    PARTITIONED = "a partitioned table"
+    VIEW = "a view"
+    MATERIALIZED_VIEW = "a materialized view"
+    FOREIGN_TABLE = "a foreign table"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its rows can be locked, and it can have indexes."""
+        return self in (Kind.TABLE, Kind.PARTITIONED)
+
+
+_KINDS = {
+    "r": Kind.TABLE,
+    "p": Kind.PARTITIONED,
+    "v": Kind.VIEW,
+    "m": Kind.MATERIALIZED_VIEW,
+    "f": Kind.FOREIGN_TABLE,
+    # SQLite's words.
+    "table": Kind.TABLE,
+    "view": Kind.VIEW,
+}
+
+
+class Policy(NamedTuple):
+    """A policy of row security that applies to this user.
+
+    Attributes:
+        command: `r` for SELECT, `w` for UPDATE, `*` for all.
+        is_permissive: whether it adds rows; a restrictive one takes rows away.
+        shown: the condition for rows that there are; None where the policy has none.
+        taken: that for rows as they are written; None where it is the same.
+    """
+
+    command: str
+    is_permissive: bool
+    shown: str | None
+    taken: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it lets every row through."""
+        return self.shown == "true" and self.taken in (None, "true")
+
+
+def kind_of_table(connection: Connection) -> Kind | None:
+    """Return what stands under the table's name; None where nothing does."""
+    if connection.dialect.name == "sqlite":
+        query = "SELECT type FROM sqlite_master WHERE name = :table AND type IN ('table', 'view')"
+    else:
+        query = "SELECT relkind FROM pg_class WHERE oid = to_regclass(:table)"
+    found = connection.execute(text(query), {"table": TABLE}).scalar_one_or_none()
+    return None if found is None else _KINDS.get(found, Kind.TABLE)
+
+
+def missing_rights(connection: Connection) -> list[str]:
+    """Return what PostgreSQL does not let this user do, such as `UPDATE on retry_count`.
+
+    Columns count, for rights may be given or taken one by one.
+    """
+    query = text(
+        "SELECT attname, has_column_privilege(attrelid, attnum, 'SELECT') AS may_read, "
+        "has_column_privilege(attrelid, attnum, 'UPDATE') AS may_write FROM pg_attribute "
+        "WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
+    )
+    columns = connection.execute(query, {"table": TABLE}).all()
+    readable = {column.attname for column in columns if column.may_read}
+    writable = {column.attname for column in columns if column.may_write}
+    there = {column.attname for column in columns}
+    read = [column.name for column in contacts.columns if column.name in there]
+    written = [name for name in WRITTEN if name in there]
+    return [*_missing("SELECT", read, readable), *_missing("UPDATE", written, writable)]
+
+
+def _missing(right: str, wanted: Sequence[str], held: Iterable[str]) -> list[str]:
+    lacking = [name for name in wanted if name not in held]
+    if not lacking:
+        return []
+    return [right if lacking == wanted else f"{right} on {', '.join(lacking)}"]
+
+
+def hides_rows(connection: Connection) -> bool | None:
+    """Tell whether row security may hide contacts; None where it does not apply to this user."""
+    is_active = text("SELECT row_security_active(to_regclass(:table)::oid)")
+    if not connection.execute(is_active, {"table": TABLE}).scalar_one():
+        return None
+    return not shows_all(_policies(connection))
+
+
+def shows_all(policies: Sequence[Policy]) -> bool:
+    """Tell whether policies let this user see and write every row."""
+    opened = {each.command for each in policies if each.is_permissive and each.is_open}
+    is_opened = "*" in opened or {"r", "w"} <= opened
+    return is_opened and all(each.is_permissive or each.is_open for each in policies)
+
+
+def _policies(connection: Connection) -> list[Policy]:
+    query = text(
+        "SELECT polcmd, polpermissive, pg_get_expr(polqual, polrelid), "
+        "pg_get_expr(polwithcheck, polrelid) FROM pg_policy "
+        "WHERE polrelid = to_regclass(:table) AND polcmd IN ('*', 'r', 'w') AND EXISTS "
+        "(SELECT FROM unnest(polroles) AS role WHERE role = 0 OR pg_has_role(role, 'USAGE'))"
+    )
+    found: Any = connection.execute(query, {"table": TABLE})
+    return [Policy(*each) for each in found]
