@@ -13,6 +13,7 @@ HubSpotSyncError
 │   ├── EveryoneRefused   contact after contact is refused with one and the same words
 │   └── DatabaseUnavailable
 │       ├── Contended     another transaction got in the way
+│       ├── QueryTimedOut the database ended a query that took too long
 │       ├── RowLocked     another session keeps a row locked
 │       └── RowRefused    the database refuses what one of several rows would hold
 ├── Interrupted           no further request may start: a signal came, or the lease ends
@@ -112,6 +113,10 @@ class EveryoneRefused(RunStopped):
 
 class DatabaseUnavailable(RunStopped):
     """The database could not be reached, or refused what the queue needs."""
+
+
+class QueryTimedOut(DatabaseUnavailable):
+    """The database ended a query that took too long."""
 
 
 class RowLocked(DatabaseUnavailable):

@@ -192,7 +192,9 @@ class Worker:
             from hubspot_sync.hubspot.careful_lane import CarefulLane
 
             self._client = self._open_client()
-            self._lane = BatchLane(self._client, CarefulLane(self._client))
+            may_be_renamed = self._queue.may_be_renamed
+            careful = CarefulLane(self._client, may_be_renamed)
+            self._lane = BatchLane(self._client, careful, may_be_renamed)
         client = self._lane.client
         client.transport.hold_lease_until(self._lease_ends - SETTLE_MARGIN.total_seconds())
         self._lane.begin()

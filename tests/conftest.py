@@ -3,7 +3,7 @@
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from hubspot_sync.hubspot.client import HubSpotClient  # noqa: E402
 from hubspot_sync.hubspot.emulator import Emulator  # noqa: E402
 from hubspot_sync.hubspot.transport import Transport  # noqa: E402
 from hubspot_sync.report import ContactReport, RunReport  # noqa: E402
+from hubspot_sync.rules.identity import Rename  # noqa: E402
 from hubspot_sync.rules.mapping import PropertyNames, custom_properties  # noqa: E402
 from hubspot_sync.rules.retry import RetryPolicy  # noqa: E402
 from hubspot_sync.run import Plan  # noqa: E402
@@ -188,17 +189,22 @@ def pulse(waits: Waits) -> Pulse:
 def hubspot() -> Iterator[Emulator]:
     """A local HubSpot that has our custom properties."""
     with Emulator(token=TOKEN) as emulator:
-        for custom in custom_properties(PropertyNames()):
-            emulator.add_property(
-                {
-                    "name": custom.name,
-                    "label": custom.label,
-                    "type": custom.type,
-                    "fieldType": custom.field_type,
-                    "groupName": "contactinformation",
-                }
-            )
+        add_custom_properties(emulator)
         yield emulator
+
+
+def add_custom_properties(emulator: Emulator) -> None:
+    """Give a portal what `create-properties` makes."""
+    for custom in custom_properties(PropertyNames()):
+        emulator.add_property(
+            {
+                "name": custom.name,
+                "label": custom.label,
+                "type": custom.type,
+                "fieldType": custom.field_type,
+                "groupName": "contactinformation",
+            }
+        )
 
 
 @pytest.fixture
@@ -215,10 +221,15 @@ def client(hubspot: Emulator, pulse: Pulse) -> Iterator[HubSpotClient]:
     transport.close()
 
 
+def all_renamed(renames: Sequence[Rename]) -> frozenset[str]:
+    """No other contact of ours has a part in any record."""
+    return frozenset(rename.record_id for rename in renames)
+
+
 @pytest.fixture
 def lane(client: HubSpotClient) -> CarefulLane:
     """The careful lane to that HubSpot."""
-    return CarefulLane(client)
+    return CarefulLane(client, all_renamed)
 
 
 @dataclass

@@ -315,4 +315,11 @@ def _plan_contacts(
     mapping = look_at_portal(client, settings.property_names, settings.portal_id)
     notices = {row.contact.id: queue.death_notice(row) for row in rows}
     faults = {key: notice for key, notice in notices.items() if notice}
-    return preview(client, mapping, [row.contact for row in rows], pulse.now().date(), faults)
+    return preview(
+        client,
+        mapping,
+        [row.contact for row in rows],
+        pulse.now().date(),
+        faults,
+        may_be_renamed=queue.may_be_renamed,
+    )

@@ -30,6 +30,7 @@ from hubspot_sync.rules.grouping import (
     read_look_up,
 )
 from hubspot_sync.rules.identity import (
+    AskRenames,
     HubSpotRecord,
     holds_what_was_sent,
     is_record_id,
@@ -51,25 +52,30 @@ class BatchLane:
     Args:
         client: speaks to HubSpot.
         careful: takes what a batch cannot place.
+        may_be_renamed: asked last before an update that sends a new address.
 
     Attributes:
         in_request: the groups of the request under way; after a stop, of the request refused.
         unconfirmed: groups that a write without an answer may have changed.
     """
 
-    def __init__(self, client: HubSpotClient, careful: CarefulLane) -> None:
+    def __init__(
+        self, client: HubSpotClient, careful: CarefulLane, may_be_renamed: AskRenames
+    ) -> None:
         self.client = client
         self._careful = careful
+        self._may_be_renamed = may_be_renamed
         self._refusals_in_a_row = 0
         self._left: list[Group] = []
         self._updates: list[tuple[str, Group, Properties]] = []
+        self._renames: list[tuple[HubSpotRecord, Group]] = []
         self._property_missing: PropertyMissing | None = None
         self.in_request: list[Group] = []
         self.unconfirmed: list[Group] = []
 
     def begin(self) -> None:
         """Forget the last batch."""
-        self._left, self._updates = [], []
+        self._left, self._updates, self._renames = [], [], []
         self._property_missing = None
         self.in_request, self.unconfirmed = [], []
 
@@ -81,14 +87,18 @@ class BatchLane:
             Interrupted: no further request may start.
         """
         yield from self._create(self._look_up(groups))
-        yield from self._update(merge_updates(self._updates))
+        others = self._ask_renames()
+        yield from self._update_all()
+        if others:
+            yield from self._create(others)
+            yield from self._update_all()
         for group in self._left:
             yield [(group, self.deliver_one(group))]
 
     def deliver_one(self, group: Group) -> Outcome:
         """Upsert one group through the careful lane."""
         self.in_request = [group]
-        outcome = self._careful.deliver(group.contact, group.properties)
+        outcome = self._careful.deliver(group.contact, group.properties, group.members)
         self.in_request = []
         if isinstance(outcome, Released) and group in self.unconfirmed:
             return Stopped("the run was asked to end before HubSpot confirmed the contact")
@@ -138,14 +148,32 @@ class BatchLane:
                 if record and group.email in record.emails:
                     self._updates.append((record.id, group, group.without_email))
                 elif record and any(is_same_contact(record, each, names) for each in group.members):
-                    # The contact has a new address, so this once the address is sent.
-                    self._updates.append((record.id, group, group.properties))
+                    self._renames.append((record, group))
                 elif record or group.contact.hubspot_contact_id in gone:
                     creates.append(group)
                 else:
                     # An id that the answer passes over is not known to be gone.
                     self._left.append(group)
         return creates
+
+    def _ask_renames(self) -> list[Group]:
+        """Send a new address to records that are the contact's alone; return the other groups.
+
+        Those get a record of their own.
+        """
+        if not self._renames:
+            return []
+        free = self._may_be_renamed([group.rename_of(record) for record, group in self._renames])
+        self._updates += [
+            (record.id, group, group.properties)
+            for record, group in self._renames
+            if record.id in free
+        ]
+        return [group for record, group in self._renames if record.id not in free]
+
+    def _update_all(self) -> Iterator[Ends]:
+        updates, self._updates = self._updates, []
+        yield from self._update(merge_updates(updates))
 
     def _create(self, groups: Sequence[Group]) -> Iterator[Ends]:
         for part, told in self._in_parts(groups, self._send_creates, writes=True):

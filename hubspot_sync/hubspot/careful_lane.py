@@ -1,6 +1,6 @@
 """The careful lane: one contact, step by step, each step on what HubSpot answered to the last."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hubspot_sync.errors import (
     Conflict,
@@ -13,7 +13,9 @@ from hubspot_sync.errors import (
 )
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.rules.identity import (
+    AskRenames,
     HubSpotRecord,
+    Rename,
     holds_what_was_sent,
     is_record_id,
     is_same_contact,
@@ -41,18 +43,29 @@ class CarefulLane:
 
     Args:
         client: speaks to HubSpot.
+        may_be_renamed: asked last before an update that sends a new address.
     """
 
-    def __init__(self, client: HubSpotClient) -> None:
+    def __init__(self, client: HubSpotClient, may_be_renamed: AskRenames) -> None:
         self._client = client
+        self._may_be_renamed = may_be_renamed
 
-    def deliver(self, contact: Contact, properties: Properties) -> Outcome:
+    def deliver(
+        self, contact: Contact, properties: Properties, members: Sequence[Contact] = ()
+    ) -> Outcome:
         """Upsert a contact and return what became of it.
+
+        Args:
+            contact: what is delivered.
+            properties: what HubSpot is told, the email included.
+            members: all contacts that share the delivery, where there are others.
 
         Raises:
             RunStopped: nothing can be delivered to anyone now.
         """
-        upsert = _Upsert(self._client, contact, properties)
+        upsert = _Upsert(
+            self._client, contact, properties, members or [contact], self._may_be_renamed
+        )
         try:
             return self._outcome(upsert)
         except Interrupted as end:
@@ -119,8 +132,18 @@ class _Upsert:
         wrote: a write was sent whose answer did not come.
     """
 
-    def __init__(self, client: HubSpotClient, contact: Contact, properties: Properties) -> None:
+    def __init__(
+        self,
+        client: HubSpotClient,
+        contact: Contact,
+        properties: Properties,
+        members: Sequence[Contact],
+        may_be_renamed: AskRenames,
+    ) -> None:
         self._client = client
+        self._members = members
+        self._may_be_renamed = may_be_renamed
+        self._rename: Rename | None = None
         self._contact = contact
         self._properties = properties
         self._email = properties["email"]
@@ -150,8 +173,10 @@ class _Upsert:
             record = self._client.read_by_id(stored_id, (names.domain_id, names.page_id))
             if record is not None and self._email in record.emails:
                 return record.id, self._without_email
-            if record is not None and is_same_contact(record, self._contact, names):
+            if record and any(is_same_contact(record, each, names) for each in self._members):
                 # The contact has a new address, so this once the address is sent.
+                members = frozenset(each.id for each in self._members)
+                self._rename = Rename(record.id, record.primary_email, members)
                 return record.id, self._properties
         return None, self._without_email
 
@@ -171,6 +196,8 @@ class _Upsert:
     def _update(
         self, contact_id: str, changes: Properties
     ) -> Delivered | tuple[str | None, Properties]:
+        if "email" in changes and self._rename and not self._may_be_renamed([self._rename]):
+            return None, self._without_email
         try:
             updated = self._client.update(contact_id, changes)
         except NotFound as gone:

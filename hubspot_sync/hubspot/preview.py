@@ -17,7 +17,7 @@ from hubspot_sync.rules.grouping import (
     merge_updates,
     read_look_up,
 )
-from hubspot_sync.rules.identity import HubSpotRecord, is_record_id, is_same_contact
+from hubspot_sync.rules.identity import AskRenames, HubSpotRecord, is_record_id, is_same_contact
 from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
 from hubspot_sync.rules.retry import REQUEST_TRIES
 
@@ -35,6 +35,8 @@ def preview(
     contacts: Sequence[Contact],
     today: date,
     faults: Mapping[UUID, str] | None = None,
+    *,
+    may_be_renamed: AskRenames,
 ) -> list[PlannedContact]:
     """Return of each contact what a run would do, in the order given.
 
@@ -44,6 +46,7 @@ def preview(
         contacts: in the order of their claims.
         today: the date in UTC.
         faults: why some contacts would fail before anything is sent.
+        may_be_renamed: asked where a contact's record would get its new address.
 
     Raises:
         HubSpotDown: HubSpot does not answer, or not as it should.
@@ -63,7 +66,7 @@ def preview(
         {name for group in groups for name in group.properties}
         | {client.names.domain_id, client.names.page_id}
     )
-    looked = _Looked(client, names)
+    looked = _Looked(client, names, may_be_renamed)
     with explained():
         for start in range(0, len(groups), MOST_INPUTS):
             looked.look(groups[start : start + MOST_INPUTS])
@@ -75,8 +78,11 @@ def preview(
 class _Looked:
     """What was found of the groups so far."""
 
-    def __init__(self, client: HubSpotClient, names: Sequence[str]) -> None:
+    def __init__(
+        self, client: HubSpotClient, names: Sequence[str], may_be_renamed: AskRenames
+    ) -> None:
         self._client = client
+        self._may_be_renamed = may_be_renamed
         self._names = names
         self._updates: list[Update] = []
         self._creates: list[Group] = []
@@ -95,6 +101,7 @@ class _Looked:
         stored_ids = {group.contact.hubspot_contact_id or "" for group in groups}
         records, gone = self._read(sorted(filter(is_record_id, stored_ids)), by_email=False)
         by_id = {record.id: record for record in records}
+        renames: list[tuple[HubSpotRecord, Group]] = []
         for group in groups:
             stored_id = group.contact.hubspot_contact_id or ""
             record = by_id.get(stored_id)
@@ -103,13 +110,24 @@ class _Looked:
             elif record and any(
                 is_same_contact(record, each, self._client.names) for each in group.members
             ):
-                # The contact has a new address, which would be sent.
-                self._updates.append((record, group, group.properties))
+                renames.append((record, group))
             elif record or stored_id in gone or not is_record_id(stored_id):
                 self._creates.append(group)
             else:
                 # An id that the answer passes over is not known to be gone.
                 self._unknown.append(group)
+        self._ask_renames(renames)
+
+    def _ask_renames(self, renames: Sequence[tuple[HubSpotRecord, Group]]) -> None:
+        """A contact's new address would go to its record, if that is the contact's alone."""
+        if not renames:
+            return
+        free = self._may_be_renamed([group.rename_of(record) for record, group in renames])
+        for record, group in renames:
+            if record.id in free:
+                self._updates.append((record, group, group.properties))
+            else:
+                self._creates.append(group)
 
     def _read(self, keys: Sequence[str], *, by_email: bool, tries: int = REQUEST_TRIES) -> Told:
         """Read keys; where HubSpot refuses the request as a whole, in halves."""

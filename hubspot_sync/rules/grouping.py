@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from hubspot_sync.rules.identity import HubSpotRecord
+from hubspot_sync.rules.identity import HubSpotRecord, Rename
 from hubspot_sync.rules.mapping import Contact
 
 Properties = Mapping[str, str]
@@ -42,6 +42,10 @@ class Group:
     def shared_with(self, contact_id: UUID) -> tuple[UUID, ...]:
         """Return the other contacts of the group."""
         return tuple(each.id for each in self.members if each.id != contact_id)
+
+    def rename_of(self, record: HubSpotRecord) -> Rename:
+        """Return what it would mean to give a record this group's address."""
+        return Rename(record.id, record.primary_email, frozenset(each.id for each in self.members))
 
     @property
     def without_email(self) -> Properties:

@@ -1,8 +1,9 @@
 """Which HubSpot record is this contact: answered from a record that was read, never from memory."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from hubspot_sync.rules.mapping import Contact, PropertyNames, normalise_email
 
@@ -56,6 +57,63 @@ def is_same_contact(record: HubSpotRecord, contact: Contact, names: PropertyName
         if ours
     ]
     return bool(pairs) and all(ours == theirs for ours, theirs in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """A record, found under a stored id, whose primary address would become another one.
+
+    Attributes:
+        primary_email: the address that it would lose; None where it has none.
+        members: the contacts of ours that ask for it.
+    """
+
+    record_id: str
+    primary_email: str | None
+    members: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A row of the table with a record's id, or with an address.
+
+    Attributes:
+        email: normalised.
+    """
+
+    contact_id: UUID
+    hubspot_contact_id: str | None
+    email: str | None
+
+
+AskRenames = Callable[[Sequence[Rename]], frozenset[str]]
+"""Returns the ids of those records that may be renamed, as the table has it now."""
+
+
+def free_to_rename(renames: Iterable[Rename], bearers: Iterable[Bearer]) -> frozenset[str]:
+    """Return the ids of the records that no other contact of ours has a part in.
+
+    The ScraperSky ids tell which page a contact comes from, not who it is: two people on one page
+    bear the same ones, and one email on two domains is two contacts with one record. So a record is
+    renamed only where no other row stores its id, and none has the address that it would lose.
+
+    Args:
+        renames: what is asked.
+        bearers: all rows of the table with one of these record ids or addresses.
+    """
+    rows = list(bearers)
+
+    def is_free(rename: Rename) -> bool:
+        return not any(
+            row.contact_id not in rename.members
+            and (
+                row.hubspot_contact_id == rename.record_id
+                or (row.email is not None and row.email == rename.primary_email)
+            )
+            for row in rows
+        )
+
+    return frozenset(rename.record_id for rename in renames if is_free(rename))
 
 
 def holds_what_was_sent(record: HubSpotRecord, properties: Mapping[str, str]) -> bool:

@@ -4,6 +4,7 @@ What follows from a row's state is decided in `rules.lifecycle`; here it is read
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,11 +16,13 @@ from sqlalchemy import (
     Engine,
     RowMapping,
     func,
+    or_,
     select,
 )
 
-from hubspot_sync.errors import RowLocked, RowRefused, WrongUsage
+from hubspot_sync.errors import QueryTimedOut, RowLocked, RowRefused, WrongUsage
 from hubspot_sync.rules.claiming import Candidates, in_turn, rows_to_take
+from hubspot_sync.rules.identity import Bearer, Rename, free_to_rename
 from hubspot_sync.rules.lifecycle import (
     Changes,
     Claim,
@@ -29,6 +32,7 @@ from hubspot_sync.rules.lifecycle import (
     is_held,
     leave_to_them,
 )
+from hubspot_sync.rules.mapping import normalise_email
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Outcome, Settlement, instead_of, settle
 from hubspot_sync.store.database import retried, transaction
@@ -49,6 +53,12 @@ log = logging.getLogger(__name__)
 ROW_LOCK_TIMEOUT_MS = 2000
 """How long a settle waits for one row that the app holds, before it lets others go first."""
 
+
+RENAME_TIMEOUT_MS = 2000
+"""How long the database may take to say whether a record is a contact's alone."""
+
+MOST_BEARERS = 10_000
+"""Rows that the answer may have."""
 
 Delivery = tuple[Claim, Outcome]
 Result = TypeVar("Result")
@@ -202,6 +212,43 @@ class ContactQueue:
         claim, _ = claim_row(row, self._policy, row.updated_at or _LONG_AGO)
         return claim.death_notice if claim.is_out_of_attempts else None
 
+    def may_be_renamed(self, renames: Sequence[Rename]) -> frozenset[str]:
+        """Return the ids of the records that no other row of the table has a part in.
+
+        Asked last before the write: what rows do between question and write, it cannot know. Where
+        the database takes too long over the answer, no record may be renamed.
+        """
+        began = time.monotonic()
+        try:
+            bearers = self._bearers(renames)
+        except QueryTimedOut:
+            bearers = None
+        if bearers is None or time.monotonic() - began > RENAME_TIMEOUT_MS / 1000:
+            log.warning(
+                "%d contacts get a record of their own, for the database takes too long to say who "
+                "shares theirs; run 'hubspot-sync init-db --indexes'",
+                len(renames),
+            )
+            return frozenset()
+        return free_to_rename(renames, bearers)
+
+    @retried
+    def _bearers(self, renames: Sequence[Rename]) -> list[Bearer] | None:
+        """Return the rows with one of these record ids or addresses; None if they are too many."""
+        ids = [rename.record_id for rename in renames]
+        emails = [rename.primary_email for rename in renames if rename.primary_email]
+        address = func.lower(func.trim(_c.email))
+        wanted = or_(_c.hubspot_contact_id.in_(ids), address.in_(emails))
+        query = select(_c.id, _c.hubspot_contact_id, _c.email).where(wanted)
+        with transaction(self._engine, read_only=True) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {RENAME_TIMEOUT_MS}")
+            found = connection.execute(query.limit(MOST_BEARERS + 1)).all()
+        if len(found) > MOST_BEARERS:
+            return None
+        return [Bearer(key, stored, normalise_email(email or "")) for key, stored, email in found]
+
+    @retried
     def read_one(self, contact_id: UUID) -> Row:
         """Return one contact as it is.
 

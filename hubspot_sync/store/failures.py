@@ -9,6 +9,7 @@ from hubspot_sync.errors import (
     Contended,
     DatabaseUnavailable,
     HubSpotSyncError,
+    QueryTimedOut,
     RowLocked,
     RowRefused,
     WrongUsage,
@@ -117,7 +118,7 @@ def _explain_limit(code: str | None, words: str) -> DatabaseUnavailable | None:
             "HUBSPOT_SYNC_WORKERS: a run needs two more than that; the contacts are safe."
         )
     if code == "57014":
-        return DatabaseUnavailable(
+        return QueryTimedOut(
             f"The database ended a query that took too long ({words}). Run 'hubspot-sync init-db "
             "--indexes', or raise the user's statement_timeout; the contacts are safe."
         )

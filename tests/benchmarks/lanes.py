@@ -40,7 +40,7 @@ def careful_rate(stand: Stage) -> float:
     from hubspot_sync.rules.mapping import Contact
 
     transport = Transport(stand.hubspot_url, TOKEN, timeout_seconds=30, pulse=Pulse())
-    lane = CarefulLane(HubSpotClient(transport))
+    lane = CarefulLane(HubSpotClient(transport), lambda _: frozenset())
     began = time.perf_counter()
     for number in range(CAREFUL_CONTACTS):
         email = f"careful{number}@example.com"

@@ -27,7 +27,7 @@ from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.grouping import Group, group_by_email
 from hubspot_sync.rules.mapping import Contact
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected
-from tests.conftest import NOW, TOKEN, Waits
+from tests.conftest import NOW, TOKEN, Waits, all_renamed
 
 CREATE, UPDATE, READ = "/batch/create", "/batch/update", "/batch/read"
 OBJECTS = "/objects/contacts"
@@ -35,7 +35,7 @@ OBJECTS = "/objects/contacts"
 
 @pytest.fixture
 def batch(client: HubSpotClient) -> BatchLane:
-    lane = BatchLane(client, CarefulLane(client))
+    lane = BatchLane(client, CarefulLane(client, all_renamed), all_renamed)
     lane.begin()
     return lane
 
@@ -564,7 +564,7 @@ def test_batch_gives_every_contact_exactly_one_outcome_whatever_hubspot_answers(
     pulse = Pulse(Ending(), waits.sleep, lambda: 0.5, lambda: waits.clock, lambda: NOW)
     transport = Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse)
     client = HubSpotClient(transport)
-    lane = BatchLane(client, CarefulLane(client))
+    lane = BatchLane(client, CarefulLane(client, all_renamed), all_renamed)
     lane.begin()
     seen, is_stopped = deliver_until_stopped(lane, groups)
     transport.close()

@@ -19,7 +19,7 @@ from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange, R
 from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames
 from hubspot_sync.rules.settlement import OutcomeName, error_text
 from hubspot_sync.store.contact_queue import ContactQueue
-from tests.conftest import NOW, Runs
+from tests.conftest import NOW, Runs, all_renamed
 from tests.tables import Contacts
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
@@ -61,7 +61,9 @@ class Held(NamedTuple):
 def look(
     client: HubSpotClient, contacts: Sequence[Contact], mapping: PropertyMap | None = None
 ) -> list[PlannedContact]:
-    return preview(client, mapping or PropertyMap(), contacts, NOW.date())
+    return preview(
+        client, mapping or PropertyMap(), contacts, NOW.date(), may_be_renamed=all_renamed
+    )
 
 
 def contact(email: str | None, **columns: Any) -> Contact:
