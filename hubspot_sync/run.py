@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hubspot_sync.clock import Pulse
-from hubspot_sync.errors import HubSpotDenied, Interrupted, RunStopped, Signature
+from hubspot_sync.errors import (
+    DatabaseUnavailable,
+    HubSpotDenied,
+    Interrupted,
+    RunStopped,
+    Signature,
+)
 from hubspot_sync.report import DELIVERED, ContactReport, Ledger
 from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
@@ -26,6 +32,9 @@ _TOO_SLOW = (
     "HubSpot did not confirm within the lease what was sent. It goes out again; where that is "
     "often so, raise HUBSPOT_SYNC_LEASE_MINUTES."
 )
+
+_SAFE = "The contacts are safe in the queue."
+"""What a run adds to why it stopped; errors do not say it, for other commands touch no queue."""
 
 LONGEST_REASON = 1_000
 """Characters of the sentence that says why a run stopped; it may repeat HubSpot's words."""
@@ -130,7 +139,7 @@ class Run:
                 extra={"correlation_id": stop.correlation_id},
             )
         with self._lock:
-            self.stop_reason = self.stop_reason or one_line(str(stop), LONGEST_REASON)
+            self.stop_reason = self.stop_reason or _reason_of(stop)
         self.pulse.ending.ask()
 
     def remark(self, words: str) -> None:
@@ -141,7 +150,7 @@ class Run:
     def held_up(self, words: str) -> None:
         """Keep why contacts have to wait; it is the run's reason where none was delivered."""
         with self._lock:
-            self._hold_up = one_line(words, LONGEST_REASON)
+            self._hold_up = _with_assurance(words)
 
     @property
     def reason(self) -> str | None:
@@ -197,3 +206,14 @@ class Run:
                 )
                 if self._on_settled:
                     self._on_settled(report)
+
+
+def _reason_of(stop: RunStopped) -> str:
+    if isinstance(stop, DatabaseUnavailable):
+        # Its words tell what becomes of the contacts, which depends on what had been sent.
+        return one_line(str(stop), LONGEST_REASON)
+    return _with_assurance(str(stop))
+
+
+def _with_assurance(words: str) -> str:
+    return f"{one_line(words, LONGEST_REASON).rstrip('.')}. {_SAFE}"

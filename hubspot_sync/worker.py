@@ -383,11 +383,11 @@ def _everyone(outcome: Outcome) -> str:
         return words
     if signature == UNAVAILABLE:
         return (
-            "HubSpot answers, but takes no writes: contact after contact was refused. The "
-            f"contacts are safe in the queue. The last refusal: {words}"
+            "HubSpot answers, but takes no writes: contact after contact was refused. The last "
+            f"refusal: {words}"
         )
     return (
         f"HubSpot refuses every contact alike ({signature}), so the fault is not theirs: look for "
         "a used-up contact quota, a new rule or a required property in HubSpot, or a wrong "
-        f"property setting. The contacts are safe in the queue. The last refusal: {words}"
+        f"property setting. The last refusal: {words}"
     )

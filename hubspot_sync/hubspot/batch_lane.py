@@ -327,8 +327,8 @@ class BatchLane:
         if trouble.rate_limited:
             raise EveryoneRefused(rate_limit_used_up(trouble)) from trouble
         raise EveryoneRefused(
-            "HubSpot answers, but takes no writes: request after request was refused. The "
-            f"contacts are safe in the queue. The last refusal: {trouble}."
+            "HubSpot answers, but takes no writes: request after request was refused. The last "
+            f"refusal: {trouble}."
         ) from trouble
 
 

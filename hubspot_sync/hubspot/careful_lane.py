@@ -111,8 +111,7 @@ class CarefulLane:
             raise HubSpotDown(_down(trouble, still)) from trouble
         except (ContactRejected, NotFound, Conflict) as refusal:
             raise HubSpotDown(
-                f"HubSpot gives no usable answer: {trouble}; to a small read: {refusal}. The "
-                "contacts are safe in the queue."
+                f"HubSpot gives no usable answer: {trouble}; to a small read: {refusal}."
             ) from trouble
 
 
@@ -120,8 +119,8 @@ def _down(trouble: Unavailable, still: Unavailable) -> str:
     if still.rate_limited:
         return rate_limit_used_up(still)
     return (
-        f"HubSpot is down or cannot be reached: {trouble}; to a small read: {still}. The contacts "
-        "are safe in the queue; see https://status.hubspot.com."
+        f"HubSpot is down or cannot be reached: {trouble}; to a small read: {still}. See "
+        "https://status.hubspot.com."
     )
 
 

@@ -50,7 +50,7 @@ def _without_account(trouble: HubSpotSyncError) -> Check:
     match trouble:
         case Unavailable() if trouble.rate_limited:
             words, _, mend = rate_limit_used_up(trouble).partition(". ")
-            return Check("token", CheckState.UNREACHABLE, words, f"{mend.partition(';')[0]}.")
+            return Check("token", CheckState.UNREACHABLE, words, mend)
         case Unavailable() | NotFound():
             mend = "Look at https://status.hubspot.com, HUBSPOT_API_BASE_URL, and the proxy."
             return Check("token", CheckState.UNREACHABLE, f"no usable answer: {trouble}", mend)

@@ -66,7 +66,7 @@ class Pace:
             raise QuotaSpent(
                 f"{quota.remaining} of the portal's {quota.most} requests a day are left: the "
                 f"reserve of {percent} % that HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT keeps for its "
-                "other apps. The contacts are safe in the queue.",
+                "other apps.",
                 is_daily=True,
                 kept_back=True,
             )

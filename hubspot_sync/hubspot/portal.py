@@ -84,16 +84,14 @@ def explained() -> Iterator[None]:
         if trouble.rate_limited:
             raise HubSpotDown(rate_limit_used_up(trouble)) from trouble
         raise HubSpotDown(
-            f"HubSpot is down or cannot be reached: {trouble}. The contacts are safe in the queue; "
-            "see https://status.hubspot.com."
+            f"HubSpot is down or cannot be reached: {trouble}. See https://status.hubspot.com."
         ) from trouble
     except (ContactRejected, Conflict, NotFound) as refusal:
         words = str(refusal).removeprefix("HubSpot refused the contact: ")
         status = "HTTP 404, " if isinstance(refusal, NotFound) else ""
         raise HubSpotDown(
             f"HubSpot refuses a request about the portal: {status}{words}. Check "
-            "HUBSPOT_API_BASE_URL, HUBSPOT_API_VERSION and the property settings; the contacts are "
-            "safe in the queue."
+            "HUBSPOT_API_BASE_URL, HUBSPOT_API_VERSION and the property settings."
         ) from refusal
 
 

@@ -6,9 +6,11 @@ What an answer means is decided in `rules.reaction`; here it is sent and receive
 import json
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -200,7 +202,7 @@ class Transport:
             ):
                 content = self._bearer.conceal(_read_all(response, self._adapter))
         except requests.ConnectTimeout as error:
-            raise Unavailable("HubSpot could not be reached in time") from error
+            raise Unavailable(f"HubSpot could not be reached at {self._place} in time") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._no_answer(error, deadline) from error
         _log_exchange(method, path, response)
@@ -211,12 +213,22 @@ class Transport:
 
     def _no_answer(self, error: Exception, deadline: "_Deadline") -> Unavailable:
         if deadline.is_over:
-            words = f"HubSpot did not answer within {self._timeout_seconds:g} seconds"
+            words = (
+                f"HubSpot at {self._place} did not answer within {self._timeout_seconds:g} seconds"
+            )
             return Unavailable(words, outcome_unknown=True)
         if _never_connected(error) and not self._adapter.is_connected:
-            return Unavailable(f"HubSpot could not be reached ({type(error).__name__})")
-        words = f"the connection to HubSpot broke ({type(error).__name__})"
+            return Unavailable(f"HubSpot could not be reached at {self._place} ({_why(error)})")
+        words = f"the connection to HubSpot at {self._place} broke ({_why(error)})"
         return Unavailable(words, outcome_unknown=True)
+
+    @property
+    def _place(self) -> str:
+        """Where HubSpot is looked for: host and port, and those of the proxy in between."""
+        found = requests.utils.get_environ_proxies(self._base_url)
+        proxy = requests.utils.select_proxy(self._base_url, found)
+        place = _host_and_port(self._base_url)
+        return f"{place} through the proxy {_host_and_port(proxy)}" if proxy else place
 
 
 class _BearerToken(AuthBase):
@@ -345,6 +357,27 @@ def _parse(content: bytes) -> object:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
+
+
+def _host_and_port(url: str) -> str:
+    """Return an address without what only its owner may know: user, password, path."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return "an address that is none"
+    host = parts.hostname or ""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _why(error: BaseException) -> str:
+    """Return the kind of an error, with the system's words for it where it has some."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror and not isinstance(seen, ssl.SSLError):
+            return f"{type(error).__name__}: {seen.strerror}"
+        seen = seen.__cause__ or seen.__context__
+    return type(error).__name__
 
 
 def _never_connected(error: BaseException) -> bool:

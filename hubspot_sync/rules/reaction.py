@@ -147,7 +147,7 @@ def _refusal(
         case 401:
             return HubSpotDenied(
                 "HubSpot does not accept the token (401). Set HUBSPOT_API_KEY to a valid private "
-                "app token or service key; the contacts are safe in the queue."
+                "app token or service key."
             )
         case 403:
             return HubSpotDenied(_missing_scopes(body, words))
@@ -236,7 +236,7 @@ def property_missing(names: Collection[str]) -> PropertyMissing:
     listed = ", ".join(names)
     return PropertyMissing(
         f"HubSpot has no contact property {listed}. Run 'hubspot-sync create-properties' (or "
-        "correct the HUBSPOT_CUSTOM_PROPERTY_… settings); the contacts are safe in the queue."
+        "correct the HUBSPOT_CUSTOM_PROPERTY_… settings)."
     )
 
 
@@ -244,7 +244,7 @@ def rate_limit_used_up(trouble: Unavailable) -> str:
     """Return what a 429 amounts to that no wait has mended."""
     return (
         f"The portal's rate limit is used up by other programs ({trouble}). Find them in HubSpot "
-        "under Development; the contacts are safe in the queue."
+        "under Development."
     )
 
 
@@ -255,7 +255,7 @@ def _come_back_later(
     if answer.status == 429 and _is_daily(body):
         return QuotaSpent(
             "HubSpot's daily limit is used up; it starts afresh at midnight in the portal's time "
-            "zone. The contacts are safe in the queue.",
+            "zone.",
             resume_at=now + timedelta(seconds=wait) if wait else None,
             is_daily=True,
         )
@@ -264,8 +264,7 @@ def _come_back_later(
         when = f"after {resume_at:%Y-%m-%d %H:%M} UTC" if resume_at else "later"
         what = "the account is moving" if answer.status == 477 else "no more requests now"
         return QuotaSpent(
-            f"HubSpot asks to come back {when} (HTTP {answer.status}: {what}). The contacts are "
-            "safe in the queue.",
+            f"HubSpot asks to come back {when} (HTTP {answer.status}: {what}).",
             resume_at=resume_at,
         )
     if wait is None:
@@ -303,9 +302,7 @@ def _missing_scopes(body: Mapping[str, object], words: str) -> str:
         mend = f"Give the private app or service key these scopes: {listed}"
     else:
         mend = f"Check the scopes and the portal of the private app or service key ({words})"
-    return (
-        f"HubSpot does not let the token do this (403). {mend}. The contacts are safe in the queue."
-    )
+    return f"HubSpot does not let the token do this (403). {mend}."
 
 
 def _existing_id(body: Mapping[str, object]) -> str | None:

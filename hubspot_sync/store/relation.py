@@ -60,10 +60,12 @@ class Policy(NamedTuple):
 def kind_of_table(connection: Connection) -> Kind | None:
     """Return what stands under the table's name; None where nothing does."""
     if connection.dialect.name == "sqlite":
-        query = "SELECT type FROM sqlite_master WHERE name = :table AND type IN ('table', 'view')"
+        query = text(
+            "SELECT type FROM sqlite_master WHERE name = :table AND type IN ('table', 'view')"
+        )
     else:
-        query = "SELECT relkind FROM pg_class WHERE oid = to_regclass(:table)"
-    found = connection.execute(text(query), {"table": TABLE}).scalar_one_or_none()
+        query = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:table)")
+    found = connection.execute(query, {"table": TABLE}).scalar_one_or_none()
     return None if found is None else _KINDS.get(found, Kind.TABLE)
 
 

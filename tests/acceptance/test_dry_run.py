@@ -467,3 +467,26 @@ def test_dry_run_obeys_no_word_of_a_stranger(
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", ended.out)
     assert "[b] -> [red]New" in ended.out
     assert os.linesep in ended.out
+
+
+@on_sqlite
+@pytest.mark.parametrize("status", [401, 403, 502])
+@pytest.mark.parametrize(
+    "command", [["sync-queue", "--dry-run"], ["sync-one", "{key}", "--dry-run"],
+                ["create-properties"], ["doctor"], ["sync-queue"]]
+)  # fmt: skip
+def test_a_run_alone_says_that_the_contacts_are_safe_in_the_queue(
+    table: Contacts,
+    program: Program,
+    hubspot: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    status: int,
+) -> None:
+    monkeypatch.setattr("hubspot_sync.clock.Ending.sleep", lambda *_: None)
+    key = table.add()
+    hubspot.fault(status=status, times=None)
+    ended = program.run(*(part.format(key=key) for part in command))
+    assert ended.code in (1, 3)
+    told = " ".join((ended.out + ended.err).split())
+    assert ("safe in the queue" in told) is (command == ["sync-queue"])

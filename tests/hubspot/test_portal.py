@@ -167,7 +167,7 @@ def test_look_at_portal_without_a_usable_answer_stops_the_run(
     client: HubSpotClient, hubspot: Emulator, path: str, fault: dict[str, Any]
 ) -> None:
     hubspot.fault(path=path, times=None, **fault)
-    with pytest.raises(HubSpotDown, match="safe in the queue"):
+    with pytest.raises(HubSpotDown):
         look_at_portal(client, NAMES, PORTAL)
 
 

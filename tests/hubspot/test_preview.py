@@ -393,7 +393,7 @@ def test_preview_without_an_answer_stops(
     client: HubSpotClient, hubspot: Emulator, fault: dict[str, Any]
 ) -> None:
     hubspot.fault(path="/contacts", times=None, **fault)
-    with pytest.raises(HubSpotDown, match="safe in the queue"):
+    with pytest.raises(HubSpotDown, match="is down or cannot be reached"):
         look(client, [contact("a@x.org")])
 
 

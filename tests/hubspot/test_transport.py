@@ -790,13 +790,63 @@ def test_connection_refused_is_repeated_even_for_a_create(connect: Connect, wait
     assert waits.asked == [0.75, 1.5]
 
 
+def test_connection_that_fails_names_host_and_port_and_no_more(
+    connect: Connect, serve: Serve
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(Unavailable) as caught:
+        connect(f"http://127.0.0.1:{port}/not/shown").request("GET", PATH)
+    place = f"127.0.0.1:{port}"
+    refused = f"HubSpot could not be reached at {place} (ConnectionError: Connection refused)"
+    assert str(caught.value) == refused
+    peer = serve(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"))
+    with pytest.raises(Unavailable) as caught:
+        connect(peer.url).request("POST", PATH, {}, repeatable=False)
+    place = peer.url.removeprefix("http://")
+    assert str(caught.value).startswith(f"the connection to HubSpot at {place} broke (")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "proxy", "place"),
+    [
+        ("https://api.hubapi.com", None, "api.hubapi.com:443"),
+        ("http://[::1]:8080", None, "[::1]:8080"),
+        (
+            "https://api.hubapi.com",
+            "http://me:not-shown@127.0.0.1:{port}",
+            "api.hubapi.com:443 through the proxy 127.0.0.1:{port}",
+        ),
+        (
+            "https://api.hubapi.com",
+            "127.0.0.1:{port}",
+            "api.hubapi.com:443 through the proxy 127.0.0.1:{port}",
+        ),
+    ],
+)
+def test_place_is_told_through_a_proxy_too_without_its_password(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, base_url: str, proxy: str | None, place: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    if proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=port))
+    else:
+        monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
+    with pytest.raises(Unavailable) as caught:
+        connect(base_url).request("GET", PATH)
+    assert f"could not be reached at {place.format(port=port)} (" in str(caught.value)
+    assert "not-shown" not in str(caught.value)
+
+
+def no_such_host(*_: object) -> None:
+    raise socket.gaierror(-2, "Name or service not known")
+
+
 def test_host_that_does_not_exist_is_repeated_even_for_a_create(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
     transport = connect("http://hubspot.invalid")
     with pytest.raises(Unavailable) as caught:
         transport.request("POST", PATH, {}, repeatable=False)

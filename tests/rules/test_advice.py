@@ -15,8 +15,7 @@ from hubspot_sync.rules.reaction import refusal_of_item
 from hubspot_sync.rules.settlement import error_text
 
 CUSTOM = ("scrapersky_page_id",)
-SAFE = "The contacts are safe in the queue."
-SEE = "The contacts are safe in the queue; see https://status.hubspot.com."
+SEE = "See https://status.hubspot.com."
 DOWN = "HubSpot is down or cannot be reached"
 
 TROUBLES = (
@@ -24,10 +23,10 @@ TROUBLES = (
     "HubSpot answered HTTP 503",
     "HubSpot answered with a redirect (HTTP 302); not followed",
     "an answer that is not HubSpot's came back (HTTP 407, not JSON)",
-    "HubSpot could not be reached in time",
-    "HubSpot could not be reached (ConnectionError)",
-    "HubSpot did not answer within 30 seconds",
-    "the connection to HubSpot broke (ChunkedEncodingError)",
+    "HubSpot could not be reached at api.hubapi.com:443 in time",
+    "HubSpot could not be reached at api.hubapi.com:443 (ConnectionError)",
+    "HubSpot at api.hubapi.com:443 did not answer within 30 seconds",
+    "the connection to HubSpot at api.hubapi.com:443 broke (ChunkedEncodingError)",
     "HubSpot's answer does not end",
     "HubSpot's answer lacks what was asked for (a batch create)",
     "HubSpot contradicted itself at each step",
@@ -39,16 +38,15 @@ REFUSED = "HubSpot refused the contact: phone: must be valid (INVALID_PHONE)"
 ALIKE = (
     "HubSpot refuses every contact alike (INVALID_PHONE on phone), so the fault is not theirs: "
     "look for a used-up contact quota, a new rule or a required property in HubSpot, or a wrong "
-    f"property setting. The contacts are safe in the queue. The last refusal: {REFUSED}"
+    f"property setting. The last refusal: {REFUSED}"
 )
 NO_WRITES = (
-    "HubSpot answers, but takes no writes: contact after contact was refused. The contacts are "
-    "safe in the queue. The last refusal: HubSpot answered HTTP 503, though it answers other "
+    "HubSpot answers, but takes no writes: contact after contact was refused. The "
+    "last refusal: HubSpot answered HTTP 503, though it answers other "
     "requests"
 )
 REQUESTS_REFUSED = (
-    "HubSpot answers, but takes no writes: request after request was refused. The contacts are "
-    "safe in the queue. The last refusal: "
+    "HubSpot answers, but takes no writes: request after request was refused. The last refusal: "
 )
 
 # What the operator must learn from each text, as words of the reason or the advice.
@@ -75,29 +73,28 @@ WRITTEN: tuple[tuple[str, str], ...] = (
     (
         (
             "HubSpot does not accept the token (401). Set HUBSPOT_API_KEY to a valid private app "
-            "token or service key; the contacts are safe in the queue."
+            "token or service key."
         ),
         "token",
     ),
     (
         (
             "HubSpot does not let the token do this (403). Give the private app or service key "
-            "these scopes: crm.objects.contacts.write. The contacts are safe in the queue."
+            "these scopes: crm.objects.contacts.write."
         ),
         "scopes",
     ),
     (
         (
             "HubSpot does not let the token do this (403). Check the scopes and the portal of the "
-            "private app or service key (no reason given). The contacts are safe in the queue."
+            "private app or service key (no reason given)."
         ),
         "scopes",
     ),
     (
         (
             "HubSpot has no contact property scrapersky_page_id. Run 'hubspot-sync "
-            "create-properties' (or correct the HUBSPOT_CUSTOM_PROPERTY_… settings); the contacts "
-            "are safe in the queue."
+            "create-properties' (or correct the HUBSPOT_CUSTOM_PROPERTY_… settings)."
         ),
         "create-properties",
     ),
@@ -119,7 +116,7 @@ WRITTEN: tuple[tuple[str, str], ...] = (
     (
         (
             "HubSpot's daily limit is used up; it starts afresh at midnight in the portal's time "
-            f"zone. {SAFE} It can go on at 2026-11-25 05:00 UTC, midnight in the portal's time "
+            "zone. It can go on at 2026-11-25 05:00 UTC, midnight in the portal's time "
             "zone."
         ),
         "limits",
@@ -127,25 +124,22 @@ WRITTEN: tuple[tuple[str, str], ...] = (
     (
         (
             "500 of the portal's 10000 requests a day are left: the reserve of 5 % that "
-            f"HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT keeps for its other apps. {SAFE}"
+            "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT keeps for its other apps."
         ),
         "limits",
     ),
     (
-        (
-            "HubSpot asks to come back after 2026-11-24 12:00 UTC (HTTP 429: no more requests "
-            f"now). {SAFE}"
-        ),
+        ("HubSpot asks to come back after 2026-11-24 12:00 UTC (HTTP 429: no more requests now)."),
         "by itself",
     ),
     (
-        f"HubSpot asks to come back later (HTTP 477: the account is moving). {SAFE}",
+        "HubSpot asks to come back later (HTTP 477: the account is moving).",
         "by itself",
     ),
     (
         (
             "The portal's rate limit is used up by other programs (HubSpot answered HTTP 429). "
-            "Find them in HubSpot under Development; the contacts are safe in the queue."
+            "Find them in HubSpot under Development."
         ),
         "limits",
     ),
@@ -174,10 +168,7 @@ WRITTEN_TOO: tuple[tuple[str, str], ...] = (
     *((f"{REQUESTS_REFUSED}{trouble}.", "by itself") for trouble in TROUBLES),
     *(
         (
-            (
-                f"HubSpot gives no usable answer: {trouble}; to a small read: resource not found. "
-                f"{SAFE}"
-            ),
+            (f"HubSpot gives no usable answer: {trouble}; to a small read: resource not found."),
             "by itself",
         )
         for trouble in TROUBLES

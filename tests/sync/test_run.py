@@ -251,6 +251,7 @@ def test_stop_by_hubspot_unreachable(table: Contacts, runs: Runs, hubspot: Emula
     report = runs.queue(10)
     assert report.state is RunState.STOPPED
     assert "could not be reached" in str(report.reason)
+    assert str(report.reason).endswith(". The contacts are safe in the queue.")
     assert outcomes(report) == {"released": 10}
 
 
@@ -357,7 +358,7 @@ def test_rate_limit_that_lets_nothing_through_stops_the_run(
     assert (report.state, report.exit_code) == (RunState.STOPPED, 3)
     assert str(report.reason) == (
         "The portal's rate limit is used up by other programs (HubSpot answered HTTP 429). Find "
-        "them in HubSpot under Development; the contacts are safe in the queue."
+        "them in HubSpot under Development. The contacts are safe in the queue."
     )
     assert retry_counts(table) == {0}
     if count == 1:
