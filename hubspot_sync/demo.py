@@ -127,8 +127,6 @@ class _Stage:
             "DATABASE_URL": self.database_url,
             "HUBSPOT_API_KEY": self.hubspot.token,
             "HUBSPOT_API_BASE_URL": self.hubspot.url,
-            # Enough to show a retry, and an end of retries, in a few seconds.
-            "HUBSPOT_SYNC_MAX_RETRIES": "1",
         }
 
     def tell(self, sentence: str) -> None:

@@ -110,6 +110,7 @@ PASSED_ON: Mapping[str, str] = {
     "rules/advice.py reason_of": "the beginning of an error in a contact's row",
     "rules/reaction.py _refusal": _HUBSPOTS,
     "rules/settlement.py _failed": _CONTACTS_ERROR,
+    "rules/settlement.py _final": _CONTACTS_ERROR,
     "rules/settlement.py _released": "the error that the row had before the claim",
     "rules/settlement.py _stopped": _CONTACTS_ERROR,
     "rules/verdict.py outcome_of": _ERRORS,

@@ -14,6 +14,9 @@ from tests.acceptance.program import Program
 from tests.conftest import TOKEN, make_database
 from tests.tables import Contacts
 
+TOO_LONG = "x" * 70_000
+"""HubSpot refuses a name of this length, and may take it later as far as its code tells."""
+
 COUNTS = [
     "claimed", "created", "updated", "unchanged", "failed", "exhausted", "rejected", "released",
     "stopped", "superseded", "requeued",
@@ -27,19 +30,22 @@ def test_version_is_shown() -> None:
 def test_sync_queue_shows_a_row_a_contact_and_counts(table: Contacts, program: Program) -> None:
     table.add("ada@example.com")
     table.add("no-at-sign")
+    table.add("long@example.com", name=TOO_LONG)
     ended = program.run("sync-queue")
     assert ended.code == 1
     lines = ended.out.splitlines()
     ada = next(line for line in lines if "ada@example.com" in line)
     assert "created" in ada
     assert "1/4" in ada
-    assert any("no-at-sign" in line and "failed" in line for line in lines)
-    assert "2 contacts: 1 created, 1 failed" in ended.out
-    assert "1 failed and will be tried again" in ended.err
+    assert any("no-at-sign" in line and "rejected" in line for line in lines)
+    assert any("long@example.com" in line and "failed" in line for line in lines)
+    assert "3 contacts: 1 created, 1 failed, 1 rejected" in ended.out
+    assert "1 failed and will be tried again; 1 rejected" in ended.err
 
 
 def test_sync_queue_json_is_one_document(table: Contacts, program: Program) -> None:
     key, bad = table.add("ada@example.com"), table.add("no-at-sign")
+    long = table.add("long@example.com", name=TOO_LONG)
     ended = program.run("sync-queue", "--json")
     document = ended.document
     assert ended.code == 1
@@ -55,12 +61,13 @@ def test_sync_queue_json_is_one_document(table: Contacts, program: Program) -> N
     )
     assert list(document["counts"]) == COUNTS
     counts = dict(document["counts"])
-    assert counts.pop("claimed") == sum(counts.values()) == 2
+    assert counts.pop("claimed") == sum(counts.values()) == 3
     by_id = {contact["id"]: contact for contact in document["contacts"]}
     assert by_id[str(key)]["outcome"] == "created"
     assert by_id[str(key)]["hubspot_contact_id"] == table.row(key)["hubspot_contact_id"]
-    assert by_id[str(bad)]["outcome"] == "failed"
-    assert by_id[str(bad)]["next_retry_at"].endswith("+00:00")
+    assert (by_id[str(bad)]["outcome"], by_id[str(bad)]["next_retry_at"]) == ("rejected", None)
+    assert by_id[str(long)]["outcome"] == "failed"
+    assert by_id[str(long)]["next_retry_at"].endswith("+00:00")
     assert "email" not in by_id[str(key)]
 
 
@@ -172,10 +179,18 @@ def test_sync_one_refused_exits_1(table: Contacts, program: Program) -> None:
 
 @pytest.mark.parametrize("shape", ["sqlite", "app"])
 def test_sync_one_that_fails_exits_1(table: Contacts, program: Program) -> None:
-    key = table.add("not an email")
+    key = table.add(name=TOO_LONG)
     ended = program.run("sync-one", str(key))
     assert ended.code == 1
     assert table.row(key)["retry_count"] == 1
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "app"])
+def test_sync_one_that_is_rejected_exits_1(table: Contacts, program: Program) -> None:
+    key = table.add("not an email")
+    ended = program.run("sync-one", str(key))
+    assert ended.code == 1
+    assert (table.state(key), table.row(key)["retry_count"]) == (("Error", "Error"), 0)
 
 
 @pytest.mark.parametrize("shape", ["sqlite"])

@@ -181,7 +181,7 @@ def test_run_does_what_the_dry_run_said(
     told = ["create", "update", "create", "create", "create", "fail", "create"]
     assert actions(planned) == dict(zip(map(str, keys), told, strict=True))
     done = program.run("sync-queue", "--json").document
-    words = {"created": "create", "updated": "update", "failed": "fail"}
+    words = {"created": "create", "updated": "update", "rejected": "fail"}
     assert {each["id"]: words[each["outcome"]] for each in done["contacts"]} == actions(planned)
     errors = {each["id"]: each["error"] for each in planned["contacts"]}
     assert {each["id"]: each["error"] for each in done["contacts"]} == errors

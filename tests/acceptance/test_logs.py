@@ -23,6 +23,8 @@ SENTENCES = (
     "The run stopped:",
     "1 failed and will be tried again.",
     "2 failed and will be tried again.",
+    "1 rejected: correct and mark again.",
+    "2 rejected: correct and mark again.",
     "1 stay in Error",
 )
 """How the sentences for people begin, which stand beside the log."""
@@ -151,7 +153,7 @@ def test_refusal_in_a_batch_names_contact_and_correlation_id(
     keys = [table.add("ada@test.con"), table.add("bob@test.con")]
     hubspot.fault(path="/batch/create", headers=header("corr-207"))
     ended = run(program)
-    assert ended.document["counts"]["failed"] == 2
+    assert ended.document["counts"]["rejected"] == 2
     assert refusals(records(ended)) == dict.fromkeys(map(str, keys), "corr-207")
 
 
@@ -334,7 +336,7 @@ def test_contact_that_the_program_stumbles_over_is_named(
 
 @on_sqlite
 def test_end_of_each_contact_is_told_with_verbose(table: Contacts, program: Program) -> None:
-    keys = {str(table.add("ada@x.org")): "created", str(table.add("bad")): "failed"}
+    keys = {str(table.add("ada@x.org")): "created", str(table.add("bad")): "rejected"}
     log = records(run(program, "--verbose"))
     ended = {
         record["contact_id"]: record["message"]

@@ -39,7 +39,7 @@ def test_json_leaves_standard_output_to_the_document(table: Contacts, program: P
     table.add("bad")
     ended = program.run_process("sync-queue", "--json", "--verbose")
     assert json.loads(ended.out)["state"] == "partial"
-    assert "1 failed and will be tried again" in ended.err
+    assert "1 rejected: correct and mark again" in ended.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -134,7 +134,7 @@ def test_demo_runs_the_whole_job(tmp_path: Path) -> None:
     assert commands[-1] == "sync-one"
     assert set(commands[2:-1]) == {"sync-queue"}
     names = {name for run in document["runs"] for name, n in run.get("counts", {}).items() if n}
-    assert {"created", "updated", "failed", "exhausted"} <= names
+    assert {"created", "updated", "failed", "rejected"} <= names
     emails = [contact["email"] for contact in document["hubspot"]]
     assert len(emails) == len(set(emails)) >= 20
     assert (tmp_path / "kept" / "contacts.db").exists()

@@ -81,10 +81,10 @@ def test_quiet_run_with_failures_says_all_that_matters(table: Contacts, program:
     table.add("bad")
     ended = quiet(program)
     assert ended.code == 1
-    assert re.search(r"bad +failed +1/4", ended.out)
+    assert re.search(r"bad +rejected +1/4", ended.out)
     assert "ada@x.org" not in ended.out
-    assert "2 contacts: 1 created, 1 failed" in ended.out
-    assert ended.err == "1 failed and will be tried again. The table says why.\n"
+    assert "2 contacts: 1 created, 1 rejected" in ended.out
+    assert ended.err == "1 rejected: correct and mark again. The table says why.\n"
 
 
 @pytest.mark.parametrize("option", [["--quiet"], ["--report", "outcomes.jsonl"]])
@@ -248,13 +248,13 @@ def test_progress_shows_on_a_terminal_and_leaves_nothing_behind(
     for number in range(10):
         table.add(f"c{number}@x.org" if number else "bad")
     ended = on_terminal(program, "sync-queue")
-    assert "10 contacts: 9 created, 1 failed" in ended.out
+    assert "10 contacts: 9 created, 1 rejected" in ended.out
     last = bars(ended.err)[-1]
     assert "10/10" in last
     assert re.search(r"\d/s", last)
     assert "1 not delivered, 249,99" in last
     assert "requests left today" in last
-    assert screen(ended.err) == ["1 failed and will be tried again. The table says why."]
+    assert screen(ended.err) == ["1 rejected: correct and mark again. The table says why."]
 
 
 @on_sqlite

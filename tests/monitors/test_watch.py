@@ -56,7 +56,7 @@ def test_run_tells_its_beginning_its_end_and_its_numbers(
             "state": "partial",
             "claimed": "2",
             "created": "1",
-            "failed": "1",
+            "rejected": "1",
         }.items()
     )
     assert str(monitor.pings[1].rid)[:8] == ended.document["run_id"]

@@ -803,7 +803,7 @@ def test_time_zone_of_the_database_moves_no_retry_and_no_takeover(
 ) -> None:
     left_behind = table.add()
     assert len(queue.claim(1)) == 1
-    failing = table.add("failing@example.con")
+    failing = table.add("failing@example.com", name="x" * 70_000)
     assert outcomes(runs.queue()) == {"failed": 1}
     table.age_all(4 * MINUTE)
     assert runs.queue().claimed == 0

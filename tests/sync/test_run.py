@@ -91,13 +91,26 @@ def test_run_again_delivers_nothing_again(table: Contacts, runs: Runs, hubspot: 
 
 
 def test_retries_fire_and_end_in_error(table: Contacts, runs: Runs, hubspot: Emulator) -> None:
-    key = table.add("blocked@example.con")
+    key = table.add(name="x" * 70_000)
     seen = []
     for _ in range(6):
         seen.append(outcomes(runs.queue(10)))
         table.age_all(timedelta(minutes=21))
     assert seen == [{"failed": 1}, {"failed": 1}, {"failed": 1}, {"exhausted": 1}, {}, {}]
     assert table.state(key) == ("Error", "Error")
+    assert "VALUE_TOO_LONG" in table.row(key)["hubspot_processing_error"]
+
+
+def test_address_that_hubspot_refuses_is_rejected_at_once(
+    table: Contacts, runs: Runs, hubspot: Emulator
+) -> None:
+    key = table.add("blocked@example.con")
+    seen = []
+    for _ in range(2):
+        seen.append(outcomes(runs.queue(10)))
+        table.age_all(timedelta(minutes=21))
+    assert seen == [{"rejected": 1}, {}]
+    assert (table.state(key), table.row(key)["retry_count"]) == (("Error", "Error"), 0)
     assert "INVALID_EMAIL" in table.row(key)["hubspot_processing_error"]
 
 
@@ -156,14 +169,14 @@ def test_contact_that_killed_every_worker_ends_in_error(
 
 
 @pytest.mark.parametrize("email", ["", "no-at-sign", "two words@example.com"])
-def test_email_that_cannot_be_one_fails_before_any_request(
+def test_email_that_cannot_be_one_is_rejected_before_any_request(
     table: Contacts, runs: Runs, hubspot: Emulator, email: str
 ) -> None:
     key = table.add(email)
     report = runs.queue(10)
-    assert (outcomes(report), report.exit_code) == ({"failed": 1}, 1)
-    assert table.state(key) == ("Queued", "Error")
-    assert table.row(key)["retry_count"] == 1
+    assert (outcomes(report), report.exit_code) == ({"rejected": 1}, 1)
+    assert table.state(key) == ("Error", "Error")
+    assert table.row(key)["retry_count"] == 0
     assert not [path for _, path in hubspot.requests if "/objects/" in path]
 
 
@@ -343,7 +356,7 @@ def test_ten_bad_addresses_do_not_stop_the_run(
     for number in range(12):
         table.add(f"c{number}@example.con")
     report = runs.queue(100)
-    assert (report.state, outcomes(report)) == ("partial", {"failed": 12})
+    assert (report.state, outcomes(report)) == ("partial", {"rejected": 12})
 
 
 @pytest.mark.parametrize("count", [1, 3, 12])

@@ -240,6 +240,10 @@ def check_row(row: dict[str, Any], told: ContactReport, hubspot: Emulator, share
         assert told.error is None
         assert held is not None
         check_delivered(row, held, is_alone=not shared)
+    elif state == ("Error", "Error"):
+        assert told.outcome == "rejected"
+        check_error(told.error)
+        assert row["retry_count"] == 0
     else:
         assert state == ("Queued", "Error")
         assert told.outcome == "failed"
@@ -424,7 +428,7 @@ def test_emails_and_errors_that_look_like_sql_are_kept_as_they_are(
         keys[email] = table.add(email)
     mailbox = table.add("a'or'1'='1%s%%{0}@x.org")
     report = runs.queue()
-    assert report.counts == {"failed": len(SQL), "created": 1}
+    assert report.counts == {"rejected": len(SQL), "created": 1}
     assert table.state(mailbox) == ("Complete", "Complete")
     assert hubspot.contact_by_email("a'or'1'='1%s%%{0}@x.org") is not None
     for email, key in keys.items():
