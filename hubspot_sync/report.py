@@ -133,6 +133,7 @@ class PlannedAction(StrEnum):
     CREATE = "create"
     UPDATE = "update"
     FAIL = "fail"
+    REJECT = "reject"
     UNKNOWN = "not known"
 
 
@@ -141,7 +142,7 @@ class PlannedContact:
     """What a run would do with a contact.
 
     Attributes:
-        message: why it would fail.
+        message: why it would fail or be rejected.
         changes: the properties that would get another value.
         unchanged: how many would be sent and have that value already.
         shared_with: contacts with the same email, which would have the same delivery.

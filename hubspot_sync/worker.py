@@ -103,7 +103,7 @@ class Worker:
             RunStopped: as above.
         """
         while claims := self._claim(lone=True):
-            if not claims[0].before.is_lone_takeover:
+            if not claims[0].is_lone:
                 break
             self._work(claims)
         return claims
@@ -157,7 +157,7 @@ class Worker:
         """Bring every one of these claims to exactly one outcome, and settle it."""
         self._waiting = {claim.contact.id: claim for claim in claims}
         self._shared = {}
-        carefully = carefully or any(claim.before.is_lone_takeover for claim in claims)
+        carefully = carefully or any(claim.is_lone for claim in claims)
         try:
             lane, mapping = self._prepare()
             self._deliver(lane, self._map(mapping), carefully=carefully)

@@ -49,6 +49,7 @@ _PLAN_STYLES = {
     PlannedAction.CREATE: "green",
     PlannedAction.UPDATE: "cyan",
     PlannedAction.FAIL: "red",
+    PlannedAction.REJECT: "red",
     PlannedAction.UNKNOWN: "yellow",
 }
 _STYLES = {

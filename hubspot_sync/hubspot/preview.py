@@ -54,10 +54,11 @@ def preview(
     plans: dict[UUID, PlannedContact] = {}
     mapped: list[tuple[Contact, Properties]] = []
     for contact in contacts:
-        fault = (faults or {}).get(contact.id) or email_fault(contact.email)
-        if fault:
+        notice, fault = (faults or {}).get(contact.id), email_fault(contact.email)
+        if notice or fault:
+            action = PlannedAction.FAIL if notice else PlannedAction.REJECT
             plans[contact.id] = PlannedContact(
-                contact.id, contact.email, PlannedAction.FAIL, message=fault
+                contact.id, contact.email, action, message=notice or fault
             )
         else:
             mapped.append((contact, to_properties(contact, mapping, today)))

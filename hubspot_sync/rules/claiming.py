@@ -14,11 +14,13 @@ class Candidates:
     """What is due, each kind in the order of its turn.
 
     Attributes:
-        takeovers: contacts whose worker died.
+        lone: contacts that may be what killed their worker.
+        takeovers: other contacts whose worker died.
         fresh: contacts that were not tried since they were marked.
         retries: contacts that failed before and whose retry time has come.
     """
 
+    lone: Sequence[Row] = ()
     takeovers: Sequence[Row] = ()
     fresh: Sequence[Row] = ()
     retries: Sequence[Row] = ()
@@ -31,9 +33,8 @@ def rows_to_take(due: Candidates, limit: int) -> list[Row]:
     be what killed its worker. Of the other two kinds neither can starve the other: fresh contacts
     come first, and some places are kept for retries; what one kind does not use, the other gets.
     """
-    lone = [row for row in due.takeovers if row.is_lone_takeover]
-    if lone:
-        return lone[:1]
+    if due.lone:
+        return list(due.lone[:1])
     if due.takeovers:
         return list(due.takeovers[:limit])
     return in_turn(due, limit)

@@ -102,16 +102,6 @@ class Row:
         )
 
     @property
-    def is_lone_takeover(self) -> bool:
-        """Whether its worker may have died of it: it is taken over alone, and sent alone.
-
-        Workers mostly die of reboots and deployments, so a contact that has not used an attempt
-        yet is taken over together with others.
-        """
-        is_left = self.processing_status == ProcessingStatus.PROCESSING and not self.is_abandoned
-        return is_left and self.own_retry_count > 0
-
-    @property
     def own_retry_count(self) -> int:
         """The retries that HubSpot has cost this contact; another CRM's count is not ours."""
         return self.retry_count if self.retry_columns_are_ours else 0
@@ -133,6 +123,7 @@ class Claim:
         retry_count: retries of ours spent so far, this claim's takeover included.
         claimed_at: the database's time of the claim, where the lease begins.
         is_takeover: an earlier worker died holding it.
+        is_lone: its worker may have died of it, so it was taken over alone and is sent alone.
         is_out_of_attempts: that worker had the last attempt; nothing is sent.
     """
 
@@ -142,6 +133,7 @@ class Claim:
     retry_count: int
     claimed_at: datetime
     is_takeover: bool = False
+    is_lone: bool = False
     is_out_of_attempts: bool = False
 
     def confirmed_by(self, written: Row) -> "Claim | None":
@@ -198,9 +190,19 @@ def claim_row(row: Row, policy: RetryPolicy, now: datetime) -> tuple[Claim, Chan
         retry_count=retry_count,
         claimed_at=now,
         is_takeover=is_takeover,
+        is_lone=is_takeover and row.own_retry_count >= lone_from(policy),
         is_out_of_attempts=is_takeover and used_up,
     )
     return claim, changes
+
+
+def lone_from(policy: RetryPolicy) -> int:
+    """Return after how many retries of ours a contact is taken over alone.
+
+    Workers mostly die of reboots and deployments, so the first time contacts are taken over
+    together; but never for their last attempt, which one of them might cost all the others.
+    """
+    return 1 if policy.max_retries > 1 else 0
 
 
 def is_held(row: Row, now: datetime, lease: timedelta) -> bool:

@@ -31,6 +31,7 @@ from hubspot_sync.rules.lifecycle import (
     claim_row,
     is_held,
     leave_to_them,
+    lone_from,
 )
 from hubspot_sync.rules.mapping import normalise_email
 from hubspot_sync.rules.retry import RetryPolicy
@@ -204,8 +205,8 @@ class ContactQueue:
         with transaction(self._engine, read_only=True) as connection:
             due, _, _ = self._candidates(connection, limit, lock=False)
         # A run takes over first, and claims the others after that.
-        left = limit - len(due.takeovers)
-        return [*due.takeovers, *in_turn(due, max(0, left))][:limit]
+        left = [*due.lone, *due.takeovers]
+        return [*left, *in_turn(due, max(0, limit - len(left)))][:limit]
 
     def death_notice(self, row: Row) -> str | None:
         """Return why a claim of this row would end before anything is sent, if it would."""
@@ -278,10 +279,18 @@ class ContactQueue:
     ) -> tuple[Candidates, list[Row], datetime]:
         """Read what is due, what was left behind and is not wanted any more, and the time."""
         prefer_indexes(connection)
-        query = rows_to_claim(limit, self._lease, lone=lone, without=without, lock=lock)
+        query = rows_to_claim(
+            limit,
+            self._lease,
+            lone=lone,
+            lone_from=lone_from(self._policy),
+            without=without,
+            lock=lock,
+        )
         found = connection.execute(query).mappings().all()
         left = _rows_of(DueKind.LEFT_BEHIND, found, _turn)
         due = Candidates(
+            lone=_rows_of(DueKind.LONE, found, _turn),
             takeovers=[row for row in left if not row.is_abandoned],
             fresh=_rows_of(DueKind.FRESH, found, _turn),
             retries=_rows_of(DueKind.RETRY, found, _retry_turn),
@@ -401,16 +410,22 @@ def _write_instead(connection: Connection, settlement: Settlement, why: str | No
 
 def _log_taken(taken: _Taken) -> None:
     for key in taken.freed:
-        _log(logging.WARNING, key, "freed; its worker died and nobody wants it sent")
-    for claim in taken.claims:
-        if claim.is_takeover:
-            _log(logging.INFO, claim.contact.id, "taken over; its worker died")
+        log.warning(
+            "contact %s: freed; its worker died and nobody wants it sent", key, extra=_named(key)
+        )
+    for key in (claim.contact.id for claim in taken.claims if claim.is_takeover):
+        log.info("contact %s: taken over; its worker died", key, extra=_named(key))
     for key, why in taken.refused.items():
-        _log(logging.WARNING, key, f"passed over; the database refuses to change its row ({why})")
+        log.warning(
+            "contact %s: passed over; the database refuses to change its row (%s)",
+            key,
+            why,
+            extra=_named(key),
+        )
 
 
-def _log(level: int, contact_id: UUID, words: str) -> None:
-    log.log(level, "contact %s: %s", contact_id, words, extra={"contact_id": str(contact_id)})
+def _named(contact_id: UUID) -> dict[str, str]:
+    return {"contact_id": str(contact_id)}
 
 
 def _rows_of(

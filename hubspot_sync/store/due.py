@@ -24,6 +24,7 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    case,
     false,
     func,
     literal,
@@ -52,6 +53,7 @@ from hubspot_sync.store.table import TABLE, DatabaseTime, DatabaseTimeBefore, co
 class DueKind(StrEnum):
     """Why a contact is due."""
 
+    LONE = "lone"
     LEFT_BEHIND = "left behind"
     FRESH = "fresh"
     RETRY = "retry"
@@ -92,17 +94,6 @@ _IS_MARKED = or_(
     ),
 )
 
-# A contact that has used an attempt of ours may be what kills its workers.
-_IS_LONE = func.coalesce(
-    and_(
-        _IS_PROCESSING,
-        or_(*(_c.hubspot_sync_status == decision for decision in TAKEOVER_DECISIONS)),
-        or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM),
-        _c.retry_count > 0,
-    ),
-    false(),
-)
-
 READY = and_(_IS_WANTED, _HAS_NO_RETRY_TIME)
 TIMED = and_(_IS_WANTED, _HAS_RETRY_TIME)
 
@@ -129,6 +120,14 @@ def is_left_behind(lease: timedelta) -> ColumnElement[bool]:
     return and_(_IS_MARKED, or_(_c.updated_at.is_(None), _is_before(lease)))
 
 
+def _may_kill(lone_from: int) -> ColumnElement[bool]:
+    """Return the condition that a contact left behind may be what killed its worker."""
+    is_ours = or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM)
+    own_retry_count = case((is_ours, func.coalesce(_c.retry_count, 0)), else_=0)
+    is_wanted = or_(*(_c.hubspot_sync_status == decision for decision in TAKEOVER_DECISIONS))
+    return func.coalesce(and_(_IS_PROCESSING, is_wanted, own_retry_count >= lone_from), false())
+
+
 def _is_before(lease: timedelta) -> ColumnElement[bool]:
     return _c.updated_at <= DatabaseTimeBefore(lease.total_seconds())
 
@@ -138,6 +137,7 @@ def rows_to_claim(
     lease: timedelta,
     *,
     lone: bool,
+    lone_from: int = 1,
     without: Collection[UUID] = (),
     lock: bool,
 ) -> CompoundSelect[Any]:
@@ -149,18 +149,19 @@ def rows_to_claim(
         limit: contacts wanted.
         lease: how long a claim holds.
         lone: also ask for a contact that is to be taken over alone.
+        lone_from: the retries of ours from which it is.
         without: keys of contacts to leave out.
         lock: lock the rows, and pass over those that others hold.
     """
-    parts = [
-        select(_locked(part, lock=lock).cte(f"part_{number}"))
-        for number, part in enumerate(_parts(limit, lease, lone=lone, without=without))
+    parts = _parts(limit, lease, lone=lone, lone_from=lone_from, without=without)
+    named = [
+        select(_locked(part, lock=lock).cte(f"part_{number}")) for number, part in enumerate(parts)
     ]
-    return parts[0].union_all(*parts[1:])
+    return named[0].union_all(*named[1:])
 
 
 def _parts(
-    limit: int, lease: timedelta, *, lone: bool, without: Collection[UUID]
+    limit: int, lease: timedelta, *, lone: bool, lone_from: int, without: Collection[UUID]
 ) -> Iterator[Select[Any]]:
     def part(
         kind: DueKind, condition: ColumnElement[bool], order: Column[Any], most: int = limit
@@ -171,16 +172,17 @@ def _parts(
         return query.where(condition).order_by(order, _c.id).limit(most)
 
     is_undated = _c.updated_at.is_(None)
-    together = and_(_IS_MARKED, not_(_IS_LONE))
+    is_lone = _may_kill(lone_from)
+    together = and_(_IS_MARKED, not_(is_lone))
     yield part(DueKind.FRESH, and_(READY, is_undated), _c.updated_at)
     yield part(DueKind.FRESH, and_(READY, not_(is_undated)), _c.updated_at)
     yield part(DueKind.RETRY, and_(TIMED, _c.next_retry_at <= DatabaseTime()), _c.next_retry_at)
     yield part(DueKind.LEFT_BEHIND, and_(together, is_undated), _c.updated_at)
     yield part(DueKind.LEFT_BEHIND, and_(together, _is_before(lease)), _c.updated_at)
     if lone:
-        alone = and_(_IS_MARKED, _IS_LONE)
-        yield part(DueKind.LEFT_BEHIND, and_(alone, is_undated), _c.updated_at, 1)
-        yield part(DueKind.LEFT_BEHIND, and_(alone, _is_before(lease)), _c.updated_at, 1)
+        alone = and_(_IS_MARKED, is_lone)
+        yield part(DueKind.LONE, and_(alone, is_undated), _c.updated_at, 1)
+        yield part(DueKind.LONE, and_(alone, _is_before(lease)), _c.updated_at, 1)
 
 
 def prefer_indexes(connection: Connection) -> None:

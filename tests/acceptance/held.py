@@ -134,6 +134,8 @@ def add_mix(table: "Contacts", hubspot: "Emulator", *, abandoned: bool = False) 
         for kind in kinds:
             kind["hubspot_sync_status"] = kind["hubspot_processing_status"] = "Processing"
             kind["hubspot_processing_error"] = None
+            # A worker died of each before, so each is taken over alone.
+            kind["retry_count"] = 1
     keys = [
         table.add(age=timedelta(minutes=39 - number), **kind) for number, kind in enumerate(kinds)
     ]

@@ -507,7 +507,7 @@ def test_table_fits_eighty_columns(table: Contacts, program: Program) -> None:
 def test_fault_of_our_own_shows_no_traceback(
     table: Contacts, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stumble(*_: object) -> None:
+    def stumble(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr("hubspot_sync.store.contact_queue.ContactQueue.claim", stumble)

@@ -954,7 +954,7 @@ def test_skip_takes_contacts_out_of_the_queue(
     assert table.row(by_email) == failed | {"hubspot_sync_status": "Skipped"}
     assert table.state(other) == ("Complete", "Complete")
     assert program.run("skip", *named, "--json").document == {
-        "schema_version": 1,
+        "schema_version": 2,
         "command": "skip",
         "skipped": 0,
         "would_skip": None,

@@ -92,11 +92,13 @@ def mend(table: Contacts, program: Program, hubspot: Emulator) -> dict[str, int]
     held.wait_until_let_go(table)
     held.assert_complete_is_true(table, hubspot)
     table.age_all(LEASE_IS_OVER)
-    missing = {held.email_of(row) for row in table.rows()} - emails_in(hubspot)
+    missing = [
+        email for row in table.rows() if (email := held.email_of(row)) not in emails_in(hubspot)
+    ]
     ended = program.run("sync-queue", "--drain", "--workers", "1", "--json")
     assert ended.code == 0, ended.err
     counts: dict[str, int] = ended.document["counts"]
-    assert counts["created"] == len(missing)
+    assert len(set(missing)) <= counts["created"] <= len(missing)
     assert counts["claimed"] == counts["created"] + counts["updated"]
     held.assert_all_delivered(table, hubspot)
     hubspot.reset_requests()

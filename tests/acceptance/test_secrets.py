@@ -693,7 +693,7 @@ def test_copy_never_replaces_a_file(table: Contacts, program: Program, tmp_path:
 
 # SQL
 
-CONSTANTS = {"ROW_LOCK_TIMEOUT_MS"}
+CONSTANTS = {"RENAME_TIMEOUT_MS", "ROW_LOCK_TIMEOUT_MS"}
 """Numbers of the program's own that stand in a statement, where a parameter may not."""
 
 TAKES_TEXT = {"text", "exec_driver_sql"}

@@ -29,7 +29,7 @@ OWNERS = [UUID(int=number) for number in range(3)]
 """Each is the domain and the page of some contacts."""
 
 CREATE, UPDATE = PlannedAction.CREATE, PlannedAction.UPDATE
-FAIL, UNKNOWN = PlannedAction.FAIL, PlannedAction.UNKNOWN
+REJECT, UNKNOWN = PlannedAction.REJECT, PlannedAction.UNKNOWN
 
 on_sqlite = pytest.mark.parametrize("shape", ["sqlite"])
 
@@ -97,10 +97,10 @@ def assert_came_true(
         assert end.outcome is {
             CREATE: OutcomeName.CREATED,
             UPDATE: OutcomeName.UPDATED,
-            FAIL: OutcomeName.FAILED,
+            REJECT: OutcomeName.REJECTED,
         }.get(plan.action)
         assert set(end.shared_with) == set(plan.shared_with)
-        if plan.action is FAIL:
+        if plan.action is REJECT:
             assert end.error == error_text(plan.message or "")
             continue
         assert plan.hubspot_contact_id in (None, end.hubspot_contact_id)
@@ -201,7 +201,7 @@ def test_preview_of_each_kind_of_contact_comes_true(
         ("gone@x.org", {"hubspot_contact_id": "999999999"}, CREATE, None),
         ("twice@x.org", {"name": "Cy First"}, CREATE, None),
         ("Twice@x.org", {"name": "Cy Last"}, CREATE, None),
-        ("bad", {}, FAIL, None),
+        ("bad", {}, REJECT, None),
     ]
     for number, (email, columns, _, _) in enumerate(kinds):
         table.add(email, age=timedelta(minutes=30 - number), **columns)
@@ -326,7 +326,7 @@ def test_contact_that_cannot_be_sent_fails_without_a_request(
     client: HubSpotClient, hubspot: Emulator, email: str | None
 ) -> None:
     (plan,) = look(client, [contact(email)])
-    assert (plan.action, plan.email, plan.changes, plan.unchanged) == (FAIL, email, (), 0)
+    assert (plan.action, plan.email, plan.changes, plan.unchanged) == (REJECT, email, (), 0)
     assert "mark" in (plan.message or "")
     assert hubspot.request_count == 0
 
@@ -339,7 +339,7 @@ def test_preview_keeps_the_order(client: HubSpotClient, hubspot: Emulator) -> No
     assert [plan.id for plan in plans] == [each.id for each in asked]
     for number, plan in enumerate(plans):
         known = UPDATE if number % 3 == 0 else CREATE
-        assert plan.action is (known if number % 7 else FAIL)
+        assert plan.action is (known if number % 7 else REJECT)
 
 
 # What could not be checked

@@ -146,7 +146,7 @@ def test_claim_that_loses_a_deadlock_is_tried_again(
     caplog: pytest.LogCaptureFixture,
     pauses: Pauses,
 ) -> None:
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.INFO)
     key = table.add(
         hubspot_sync_status="Processing", hubspot_processing_status="Processing", age=2 * LEASE
     )
@@ -157,9 +157,8 @@ def test_claim_that_loses_a_deadlock_is_tried_again(
     assert deadlock.updates == 2
     assert table.row(key)["source_url"] == "seen"
     assert table.row(key)["retry_count"] == 1
-    assert [record.getMessage() for record in caplog.records] == [
-        f"contact {key}: taken over; its worker died"
-    ]
+    told = [record.getMessage() for record in caplog.records if record.name.endswith("_queue")]
+    assert told == [f"contact {key}: taken over; its worker died"]
     assert len(pauses.asked) == 1
 
 

@@ -458,7 +458,8 @@ def complete(runs: Runs, queue: ContactQueue, hubspot: Emulator) -> tuple[str, s
 
 
 def fail(runs: Runs, queue: ContactQueue, hubspot: Emulator) -> tuple[str, str]:
-    hubspot.fault(method="PATCH", status=400, body=INVALID)
+    for step in ({"path": "/batch/update"}, {"method": "PATCH"}):
+        hubspot.fault(**step, status=400, body=INVALID)
     assert outcomes(runs.queue()) == {"failed": 1}
     return "Queued", "Error"
 
