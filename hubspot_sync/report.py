@@ -57,6 +57,7 @@ class ContactReport:
     Attributes:
         attempt: counted from 1.
         attempts: how many it has in all.
+        code: what refused it: HubSpot's code or one of ours.
         shared_with: contacts with the same email, which had the same delivery.
     """
 
@@ -69,6 +70,7 @@ class ContactReport:
     error: str | None = None
     next_retry_at: datetime | None = None
     shared_with: tuple[UUID, ...] = ()
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,7 @@ class Ledger:
             attempts=self._attempts,
             hubspot_contact_id=settlement.hubspot_contact_id,
             error=settlement.error,
+            code=settlement.code,
             next_retry_at=settlement.next_retry_at,
             shared_with=tuple(shared_with),
         )

@@ -121,7 +121,7 @@ def _remind_of(env_file: Path | None, advice: Sequence[str]) -> None:
 def _lines(report: "Overview", runs: int) -> list[tuple[str, str]]:
     due = f"{report.due:,} now"
     if report.oldest_due_since:
-        due += f", the oldest for {span(report.now - report.oldest_due_since)}"
+        due += f"; {report.oldest_due} has waited {span(report.now - report.oldest_due_since)}"
     soon, hour, later = report.retries
     retries = "none to come"
     if any(report.retries):
@@ -181,6 +181,7 @@ def _as_json(report: "Overview") -> dict[str, object]:
         ],
         "due": report.due,
         "oldest_due_since": _iso(report.oldest_due_since),
+        "oldest_due": report.oldest_due,
         "retries": dict(zip(("five_minutes", "hour", "later"), report.retries, strict=True)),
         "failures": [
             {

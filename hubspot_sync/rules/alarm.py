@@ -10,6 +10,7 @@ def alarms(
     *,
     now: datetime,
     oldest_due_since: datetime | None,
+    oldest_due: str | None,
     last_work: datetime | None,
     is_working: bool,
     is_enabled: bool,
@@ -21,6 +22,7 @@ def alarms(
     Args:
         now: the database's time.
         oldest_due_since: since when the contact that waits longest is due.
+        oldest_due: its key.
         last_work: when a contact was last claimed, delivered or refused.
         is_working: whether a run is at work now.
         is_enabled: whether there is a token, so that runs deliver anything.
@@ -32,11 +34,12 @@ def alarms(
         told.append("The sync is switched off: HUBSPOT_API_KEY is empty. Set it to switch it on.")
     patience = MISSED_INTERVALS * interval
     if is_enabled and oldest_due_since and now - oldest_due_since > patience:
-        waited = f"the oldest contact has waited {span(now - oldest_due_since)}"
+        waited = f"contact {oldest_due} has waited {span(now - oldest_due_since)}"
         has_worked = is_working or (last_work is not None and now - last_work <= patience)
         told.append(
             f"The queue is longer than cron's runs take: {waited}. Run sync-queue --drain, or "
-            "raise HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE."
+            "raise HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE. If this contact alone stays, 'sync-one "
+            f"{oldest_due}' says why."
             if has_worked
             else f"Cron seems to have stopped, its runs stop at once, or another program keeps the "
             f"rows locked: {waited}, and nothing was delivered since. Look at the crontab and its "
@@ -47,7 +50,7 @@ def alarms(
             "1 contact was left by a run that died; the next run takes it over."
             if left_behind == 1
             else f"{left_behind:,} contacts were left by a run that died; the next run takes them "
-            "over, one at a time."
+            "over."
         )
     return told
 

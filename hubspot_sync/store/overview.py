@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Engine,
     Select,
     String,
@@ -24,7 +25,15 @@ from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.alarm import alarms
 from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
 from hubspot_sync.store.database import retried, transaction
-from hubspot_sync.store.due import READY, TIMED, is_due, is_left_behind
+from hubspot_sync.store.due import (
+    READY,
+    TIMED,
+    DueKind,
+    is_due,
+    is_left_behind,
+    prefer_indexes,
+    rows_to_claim,
+)
 from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, MomentAfter, contacts
 
 MOST_ERROR_TEXTS = 1_000
@@ -65,6 +74,7 @@ class Overview:
         states: how many contacts have each decision and state.
         due: contacts that a run would claim now.
         oldest_due_since: since when the one that waits longest is due; None where none is.
+        oldest_due: its key.
         retries: retries to come: within five minutes, within an hour, later.
         failures: contacts whose state is Error, by reason, the most frequent first.
         delivered: contacts delivered in the last day and not changed since.
@@ -78,6 +88,7 @@ class Overview:
     states: dict[tuple[str | None, str | None], int]
     due: int
     oldest_due_since: datetime | None
+    oldest_due: str | None
     retries: tuple[int, int, int]
     failures: list[Failures]
     delivered: int
@@ -97,6 +108,7 @@ def alarms_of(found: Overview, *, runs: int, is_enabled: bool, interval: timedel
     return alarms(
         now=found.now,
         oldest_due_since=found.oldest_due_since,
+        oldest_due=found.oldest_due,
         last_work=found.last_work,
         is_working=runs > 0,
         is_enabled=is_enabled,
@@ -134,6 +146,7 @@ def look_at_queue(
         states = {(decision, state): count for decision, state, count in grouped}
         found = connection.execute(_totals(lease)).mappings().one()
         failures = connection.execute(_failures()).all()
+        oldest = _oldest(connection, lease) if found["due"] else None
     failed = sum(
         count
         for (decision, state), count in states.items()
@@ -146,6 +159,7 @@ def look_at_queue(
         now=found["now"],
         due=found["due"],
         oldest_due_since=found["oldest_due_since"],
+        oldest_due=oldest,
         delivered=found["delivered"],
         last_delivery=found["last_delivery"],
         last_failure=found["last_failure"],
@@ -186,6 +200,22 @@ def _totals(lease: timedelta) -> Select[Any]:
         _count("held", is_held),
         _count("left_behind", is_left),
     ).select_from(contacts)
+
+
+def _oldest(connection: Connection, lease: timedelta) -> str | None:
+    """Return the key of the contact that waits longest."""
+    prefer_indexes(connection)
+    first_of_each_kind = rows_to_claim(1, lease, lone=True, lock=False).cte("first")
+    c = first_of_each_kind.c
+    due_since = case(
+        (c.kind == DueKind.RETRY, c.next_retry_at),
+        (c.kind == DueKind.FRESH, c.updated_at),
+        else_=MomentAfter(c.updated_at, lease.total_seconds()),
+    )
+    # Without a date it counts as very old.
+    found = connection.execute(select(c.id).order_by(due_since.is_not(None), due_since).limit(1))
+    key = found.scalar_one_or_none()
+    return None if key is None else str(key)
 
 
 def _count(name: str, condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -129,7 +129,8 @@ def test_status_shows_everything_that_matters(table: Contacts, program: Program)
     ended = program.run("status", **NARROW)
     assert ended.code == 0
     for words in (
-        "2 now, the oldest for 5 hours",
+        "2 now; ",
+        " has waited 5 hours",
         "1 within five minutes, 1 within an hour, 1 later",
         "1 contact held by sync-one, or by a dead run's lease",
         "1 in the last day",
@@ -152,8 +153,8 @@ def test_status_json_is_one_document(table: Contacts, program: Program) -> None:
     document = ended.document
     assert (ended.code, ended.err) == (0, "")
     assert list(document) == [
-        "schema_version", "command", "now", "states", "due", "oldest_due_since", "retries",
-        "failures", "delivered_last_day", "last_delivery", "held", "left_behind", "runs",
+        "schema_version", "command", "now", "states", "due", "oldest_due_since", "oldest_due",
+        "retries", "failures", "delivered_last_day", "last_delivery", "held", "left_behind", "runs",
         "warnings",
     ]  # fmt: skip
     assert (document["schema_version"], document["command"]) == (2, "status")

@@ -35,6 +35,7 @@ FOUND = Overview(
     states={("New", None): 310, (None, None): 5, ("Selected", "Queued"): 3, ("Error", "Error"): 7},
     due=3,
     oldest_due_since=NOW - timedelta(minutes=9),
+    oldest_due="7",
     retries=(0, 0, 0),
     failures=[Failures(Reason('an "odd" reason\\', "…"), 7, 0, "…")],
     delivered=0,

@@ -24,6 +24,7 @@ def told(
     return alarms(
         now=NOW,
         oldest_due_since=None if waited is None else NOW - waited,
+        oldest_due="7",
         last_work=None if worked is None else NOW - worked,
         is_working=is_working,
         is_enabled=is_enabled,

@@ -111,12 +111,13 @@ def test_due_is_what_a_run_counts_in_every_state_that_can_be(
 
 def test_oldest_is_the_one_that_waits_longest(table: Contacts) -> None:
     table.add("a@example.com", age=2 * HOUR)
-    table.add("b@example.com", age=3 * HOUR)
+    oldest = table.add("b@example.com", age=3 * HOUR)
     table.add("c@example.com", age=9 * HOUR, hubspot_sync_status="Skipped")
     table.add("d@example.com", age=9 * HOUR, **DELIVERED)
     found = look(table)
     assert found.oldest_due_since is not None
     assert seconds(found.now - found.oldest_due_since) == pytest.approx(3 * 3600, abs=30)
+    assert found.oldest_due == str(oldest)
 
 
 def test_retry_waits_since_its_time_has_come(table: Contacts) -> None:
