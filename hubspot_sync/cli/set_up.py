@@ -83,7 +83,12 @@ def init_db(
     del verbose, log_format
     from hubspot_sync import console
     from hubspot_sync.store.database import create_table, has_table, make_engine
-    from hubspot_sync.store.due import INDEXES, create_indexes, has_index, require_indexable
+    from hubspot_sync.store.indexes import (
+        INDEXES,
+        create_indexes,
+        has_index,
+        require_indexable,
+    )
 
     settings = read_settings(env_file)
     engine = make_engine(settings.database_url, create=not dry_run)
@@ -94,7 +99,7 @@ def init_db(
         if indexes and is_there:
             require_indexable(engine)
         made["contacts"] = "exists" if is_there else "would create"
-        for name, _, _ in INDEXES if indexes else ():
+        for name in [each.name for each in INDEXES] if indexes else ():
             exists = is_there and has_index(engine, name)
             made[name] = "exists" if exists else "would create"
     else:

@@ -15,7 +15,7 @@ from hubspot_sync.rules.alarm import span
 from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.store.database import transaction
-from hubspot_sync.store.due import INDEXES, has_index
+from hubspot_sync.store.indexes import INDEXES, has_index
 from hubspot_sync.store.relation import Kind, hides_rows, kind_of_table, missing_rights
 from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
 
@@ -244,7 +244,7 @@ def _is_long(engine: Engine) -> bool:
 def _indexes(engine: Engine, kind: Kind) -> list[Check]:
     if not kind.is_table:
         return [Check("indexes", CheckState.UNKNOWN, f"none can be made on {kind}")]
-    missing = [name for name, _, _ in INDEXES if not has_index(engine, name)]
+    missing = [each.name for each in INDEXES if not has_index(engine, each.name)]
     if missing and not _is_long(engine):
         return [Check("indexes", CheckState.OK, "none; a queue of many thousands wants them")]
     if missing:

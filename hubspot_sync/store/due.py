@@ -1,4 +1,4 @@
-"""What is due, as SQL: the rules of the queue, and the indexes that answer them.
+"""What is due, as SQL: the rules of the queue, and the query of a claim.
 
 A claim asks several questions, each with its own order and limit, so that each is answered by one
 index: contacts without a retry time of ours, contacts whose retry time has come, and contacts that
@@ -7,7 +7,7 @@ contact that waits for its retry (a second behind a million of them). A row whos
 NULL counts as very old, and an index keeps such rows apart; so they are asked for apart, too.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -18,11 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
-    Engine,
-    Index,
-    MetaData,
     Select,
-    Table,
     and_,
     case,
     false,
@@ -31,12 +27,8 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    text,
 )
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.schema import CreateIndex, DropIndex
 
-from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
 from hubspot_sync.rules.lifecycle import (
     CRM,
     DUE_DECISIONS,
@@ -44,10 +36,7 @@ from hubspot_sync.rules.lifecycle import (
     ProcessingStatus,
     SyncStatus,
 )
-from hubspot_sync.store.database import transaction
-from hubspot_sync.store.failures import explain
-from hubspot_sync.store.relation import Kind, kind_of_table
-from hubspot_sync.store.table import TABLE, DatabaseTime, DatabaseTimeBefore, contacts
+from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, contacts
 
 
 class DueKind(StrEnum):
@@ -83,7 +72,7 @@ _HAS_RETRY_TIME = and_(
 )
 _IS_PROCESSING = _c.hubspot_processing_status == ProcessingStatus.PROCESSING
 # One of a claim's two marks: both, or what is left of them where a person took one away.
-_IS_MARKED = or_(
+IS_MARKED = or_(
     _IS_PROCESSING,
     and_(
         _c.hubspot_sync_status == SyncStatus.PROCESSING,
@@ -96,13 +85,6 @@ _IS_MARKED = or_(
 
 READY = and_(_IS_WANTED, _HAS_NO_RETRY_TIME)
 TIMED = and_(_IS_WANTED, _HAS_RETRY_TIME)
-
-INDEXES = (
-    ("hubspot_sync_ready", (_c.updated_at, _c.id), READY),
-    ("hubspot_sync_timed", (_c.next_retry_at, _c.id), TIMED),
-    ("hubspot_sync_processing", (_c.updated_at, _c.id), _IS_MARKED),
-)
-"""Name, columns and condition of each index that `init-db --indexes` makes."""
 
 
 def is_due(lease: timedelta) -> ColumnElement[bool]:
@@ -117,7 +99,7 @@ def is_due(lease: timedelta) -> ColumnElement[bool]:
 
 def is_left_behind(lease: timedelta) -> ColumnElement[bool]:
     """Return the condition that a worker died holding the contact: its lease is over."""
-    return and_(_IS_MARKED, or_(_c.updated_at.is_(None), _is_before(lease)))
+    return and_(IS_MARKED, or_(_c.updated_at.is_(None), _is_before(lease)))
 
 
 def _may_kill(lone_from: int) -> ColumnElement[bool]:
@@ -173,14 +155,14 @@ def _parts(
 
     is_undated = _c.updated_at.is_(None)
     is_lone = _may_kill(lone_from)
-    together = and_(_IS_MARKED, not_(is_lone))
+    together = and_(IS_MARKED, not_(is_lone))
     yield part(DueKind.FRESH, and_(READY, is_undated), _c.updated_at)
     yield part(DueKind.FRESH, and_(READY, not_(is_undated)), _c.updated_at)
     yield part(DueKind.RETRY, and_(TIMED, _c.next_retry_at <= DatabaseTime()), _c.next_retry_at)
     yield part(DueKind.LEFT_BEHIND, and_(together, is_undated), _c.updated_at)
     yield part(DueKind.LEFT_BEHIND, and_(together, _is_before(lease)), _c.updated_at)
     if lone:
-        alone = and_(_IS_MARKED, is_lone)
+        alone = and_(IS_MARKED, is_lone)
         yield part(DueKind.LONE, and_(alone, is_undated), _c.updated_at, 1)
         yield part(DueKind.LONE, and_(alone, _is_before(lease)), _c.updated_at, 1)
 
@@ -198,149 +180,6 @@ def prefer_indexes(connection: Connection) -> None:
             "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; "
             "SET LOCAL jit = off"
         )
-
-
-def create_indexes(engine: Engine) -> list[tuple[str, bool]]:
-    """Make the indexes that a claim wants, and return of each whether it is new.
-
-    On PostgreSQL CONCURRENTLY, for the app goes on writing meanwhile; so outside a transaction.
-    An index that an earlier attempt left half made is made anew.
-
-    Raises:
-        WrongUsage: there is no table, or it is a view.
-        DatabaseUnavailable: the database refuses, usually because the user does not own the table.
-    """
-    is_concurrent = engine.dialect.name == "postgresql"
-    options = {"isolation_level": "AUTOCOMMIT"} if is_concurrent else {}
-    try:
-        with engine.execution_options(**options).begin() as connection:
-            kind = _require_indexable(connection)
-            return [
-                (name, _create_index(connection, kind, name, columns, condition))
-                for name, columns, condition in INDEXES
-            ]
-    except SQLAlchemyError as error:
-        raise _explain_index(error) from error
-
-
-def has_index(engine: Engine, name: str) -> bool:
-    """Tell whether the database has one of the indexes, whole."""
-    try:
-        with engine.connect() as connection:
-            return _is_valid(connection, name) is True
-    except SQLAlchemyError as error:
-        raise explain(error) from error
-
-
-def require_indexable(engine: Engine) -> None:
-    """Find out whether the table can have indexes.
-
-    Raises:
-        WrongUsage: it is a view, or another thing that has none.
-    """
-    with transaction(engine, read_only=True) as connection:
-        _require_indexable(connection)
-
-
-def _require_indexable(connection: Connection) -> Kind:
-    kind = kind_of_table(connection) or Kind.TABLE
-    if not kind.is_table:
-        raise WrongUsage(
-            f"'{TABLE}' is {kind}, which has no indexes for a claim. Point DATABASE_URL, or its "
-            "user's search_path, at the table behind it; the sync needs that, too."
-        )
-    return kind
-
-
-def _explain_index(error: SQLAlchemyError) -> HubSpotSyncError:
-    if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == "42501":
-        words = str(error.orig).strip().partition("\n")[0]
-        return DatabaseUnavailable(
-            f"Only the owner of '{TABLE}' can make its indexes ({words}). Run 'hubspot-sync "
-            "init-db --indexes' once with DATABASE_URL set to the owner's; runs need no more than "
-            "SELECT and UPDATE."
-        )
-    return explain(error)
-
-
-def _create_index(
-    connection: Connection,
-    kind: Kind,
-    name: str,
-    columns: Sequence[Column[Any]],
-    condition: ColumnElement[bool],
-) -> bool:
-    """Make an index on the table; return False where there is one already."""
-    is_partitioned = kind is Kind.PARTITIONED
-    if is_partitioned and not _is_valid(connection, name):
-        # PostgreSQL makes none on a partitioned table CONCURRENTLY. On its partitions it does, and
-        # what it finds there the index of the whole takes over, so that nobody waits for it.
-        for key, partition in _partitions(connection):
-            own = _index(f"{name}_{key}", partition, columns, condition, concurrently=True)
-            _make(connection, own)
-    index = _index(name, contacts, columns, condition, concurrently=not is_partitioned)
-    # The index is made where somebody asks for it, never together with the table.
-    contacts.indexes.discard(index)
-    return _make(connection, index)
-
-
-def _index(
-    name: str,
-    table: Table,
-    columns: Sequence[Column[Any]],
-    condition: ColumnElement[bool],
-    *,
-    concurrently: bool,
-) -> Index:
-    return Index(
-        name,
-        *(table.c[column.name] for column in columns),
-        postgresql_where=condition,
-        postgresql_concurrently=concurrently,
-        sqlite_where=condition,
-    )
-
-
-def _make(connection: Connection, index: Index) -> bool:
-    schema = index.table.schema if index.table is not None else None
-    is_valid = _is_valid(connection, str(index.name), schema)
-    if is_valid is False:
-        connection.execute(DropIndex(index))
-    if not is_valid:
-        connection.execute(CreateIndex(index))
-    return not is_valid
-
-
-def _partitions(connection: Connection) -> list[tuple[int, Table]]:
-    """Return the tables that hold a partitioned table's rows, each with its number."""
-    found = connection.execute(
-        text(
-            "SELECT c.oid, n.nspname, c.relname FROM pg_partition_tree(to_regclass(:table)) AS p "
-            "JOIN pg_class AS c ON c.oid = p.relid "
-            "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            "WHERE p.isleaf AND c.relkind = 'r'"
-        ),
-        {"table": TABLE},
-    )
-    return [
-        (oid, contacts.to_metadata(MetaData(), name=name, schema=schema))
-        for oid, schema, name in found
-    ]
-
-
-def _is_valid(connection: Connection, name: str, schema: str | None = None) -> bool | None:
-    """Tell whether an index is there and whole; None where it is not there."""
-    if connection.dialect.name == "sqlite":
-        found = text(
-            "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name AND :schema IS NULL"
-        )
-    else:
-        found = text(
-            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass("
-            "coalesce(quote_ident(CAST(:schema AS text)) || '.', '') || quote_ident(:name))"
-        )
-    valid = connection.execute(found, {"name": name, "schema": schema}).scalar_one_or_none()
-    return None if valid is None else bool(valid)
 
 
 def _locked(part: Select[Any], *, lock: bool) -> Select[Any]:

@@ -14,7 +14,7 @@ import typer
 from rich.cells import cell_len
 
 from hubspot_sync.hubspot.emulator import Emulator, Fault
-from hubspot_sync.store.due import create_indexes
+from hubspot_sync.store.indexes import create_indexes
 from tests.acceptance.held import add_many, hold, kill_at, wait_until_let_go
 from tests.acceptance.program import Ended, Program
 from tests.conftest import LEASE, TOKEN

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.store.due import INDEXES, has_index
+from hubspot_sync.store.indexes import INDEXES, has_index
 from tests.acceptance.program import Program, environment
 from tests.acceptance.test_crowd import (
     database_setting,
@@ -254,15 +254,15 @@ def test_indexes_are_made_while_a_run_is_at_work(
             assert run.finish().code == 0
         assert (made.code, made.err) == (0, "")
         assert list(made.document["indexes"].items()) == [
-            (name, "created") for name, _, _ in INDEXES
+            (each.name, "created") for each in INDEXES
         ]
         assert set(again.document["indexes"].values()) == {"exists"}
-        assert all(has_index(table.engine, name) for name, _, _ in INDEXES)
+        assert all(has_index(table.engine, each.name) for each in INDEXES)
     finally:
         drop_indexes(table)
 
 
 def drop_indexes(table: Contacts) -> None:
     with table.engine.begin() as connection:
-        for name, _, _ in INDEXES:
+        for name in (each.name for each in INDEXES):
             connection.execute(text(f"DROP INDEX IF EXISTS {name}"))

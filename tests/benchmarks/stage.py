@@ -16,7 +16,7 @@ from rich.table import Table
 from sqlalchemy import Engine, create_engine, text
 
 from hubspot_sync.store.database import make_engine
-from hubspot_sync.store.due import create_indexes
+from hubspot_sync.store.indexes import create_indexes
 from tests.postgres_server import postgres_server
 from tests.tables import APP_TABLE
 

@@ -14,7 +14,7 @@ from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected
 from hubspot_sync.store.check_up import look_at_database
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
-from hubspot_sync.store.due import INDEXES, create_indexes, has_index
+from hubspot_sync.store.indexes import INDEXES, create_indexes, has_index
 from hubspot_sync.store.marking import Marking, Selection
 from hubspot_sync.store.relation import Policy, shows_all
 from hubspot_sync.store.table import WRITTEN, contacts
@@ -23,7 +23,7 @@ from tests.conftest import LEASE, POLICY, make_database
 from tests.store.test_indexes import plan_of_a_claim
 from tests.tables import PLAIN_TABLE, Contacts
 
-NAMES = [name for name, _, _ in INDEXES]
+NAMES = [each.name for each in INDEXES]
 PARTITIONS = """
 DROP SCHEMA IF EXISTS "Parts" CASCADE;
 CREATE SCHEMA "Parts";

@@ -1,0 +1,177 @@
+"""The indexes that a long queue wants, made while the app goes on writing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Index,
+    MetaData,
+    Table,
+    func,
+    text,
+)
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateIndex, DropIndex
+
+from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
+from hubspot_sync.store.database import transaction
+from hubspot_sync.store.due import IS_MARKED, READY, TIMED
+from hubspot_sync.store.failures import explain
+from hubspot_sync.store.relation import Kind, kind_of_table
+from hubspot_sync.store.table import TABLE, contacts
+
+
+@dataclass(frozen=True, slots=True)
+class WantedIndex:
+    """An index of the table, or of one of its partitions.
+
+    Attributes:
+        keys: what it is ordered by, of the table that is given.
+        condition: of the rows in it; None for all.
+    """
+
+    name: str
+    keys: Callable[[Table], Sequence[ColumnElement[Any]]]
+    condition: ColumnElement[bool] | None = None
+
+
+INDEXES = (
+    WantedIndex("hubspot_sync_ready", lambda t: (t.c.updated_at, t.c.id), READY),
+    WantedIndex("hubspot_sync_timed", lambda t: (t.c.next_retry_at, t.c.id), TIMED),
+    WantedIndex("hubspot_sync_processing", lambda t: (t.c.updated_at, t.c.id), IS_MARKED),
+    # Who else has a part in a record that would get a new address.
+    WantedIndex("hubspot_sync_record_id", lambda t: (t.c.hubspot_contact_id,)),
+    WantedIndex("hubspot_sync_email", lambda t: (func.lower(func.trim(t.c.email)),)),
+)
+"""What `init-db --indexes` makes: three for claims, two for the question before a rename."""
+
+
+def create_indexes(engine: Engine) -> list[tuple[str, bool]]:
+    """Make the indexes that a claim wants, and return of each whether it is new.
+
+    On PostgreSQL CONCURRENTLY, for the app goes on writing meanwhile; so outside a transaction.
+    An index that an earlier attempt left half made is made anew.
+
+    Raises:
+        WrongUsage: there is no table, or it is a view.
+        DatabaseUnavailable: the database refuses, usually because the user does not own the table.
+    """
+    is_concurrent = engine.dialect.name == "postgresql"
+    options = {"isolation_level": "AUTOCOMMIT"} if is_concurrent else {}
+    try:
+        with engine.execution_options(**options).begin() as connection:
+            kind = _require_indexable(connection)
+            return [(wanted.name, _create_index(connection, kind, wanted)) for wanted in INDEXES]
+    except SQLAlchemyError as error:
+        raise _explain_index(error) from error
+
+
+def has_index(engine: Engine, name: str) -> bool:
+    """Tell whether the database has one of the indexes, whole."""
+    try:
+        with engine.connect() as connection:
+            return _is_valid(connection, name) is True
+    except SQLAlchemyError as error:
+        raise explain(error) from error
+
+
+def require_indexable(engine: Engine) -> None:
+    """Find out whether the table can have indexes.
+
+    Raises:
+        WrongUsage: it is a view, or another thing that has none.
+    """
+    with transaction(engine, read_only=True) as connection:
+        _require_indexable(connection)
+
+
+def _require_indexable(connection: Connection) -> Kind:
+    kind = kind_of_table(connection) or Kind.TABLE
+    if not kind.is_table:
+        raise WrongUsage(
+            f"'{TABLE}' is {kind}, which has no indexes for a claim. Point DATABASE_URL, or its "
+            "user's search_path, at the table behind it; the sync needs that, too."
+        )
+    return kind
+
+
+def _explain_index(error: SQLAlchemyError) -> HubSpotSyncError:
+    if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == "42501":
+        words = str(error.orig).strip().partition("\n")[0]
+        return DatabaseUnavailable(
+            f"Only the owner of '{TABLE}' can make its indexes ({words}). Run 'hubspot-sync "
+            "init-db --indexes' once with DATABASE_URL set to the owner's; runs need no more than "
+            "SELECT and UPDATE."
+        )
+    return explain(error)
+
+
+def _create_index(connection: Connection, kind: Kind, wanted: WantedIndex) -> bool:
+    """Make an index on the table; return False where there is one already."""
+    is_partitioned = kind is Kind.PARTITIONED
+    if is_partitioned and not _is_valid(connection, wanted.name):
+        # PostgreSQL makes none on a partitioned table CONCURRENTLY. On its partitions it does, and
+        # what it finds there the index of the whole takes over, so that nobody waits for it.
+        for key, partition in _partitions(connection):
+            name = f"{wanted.name}_{key}"
+            _make(connection, _index(name, partition, wanted, concurrently=True))
+    index = _index(wanted.name, contacts, wanted, concurrently=not is_partitioned)
+    # The index is made where somebody asks for it, never together with the table.
+    contacts.indexes.discard(index)
+    return _make(connection, index)
+
+
+def _index(name: str, table: Table, wanted: WantedIndex, *, concurrently: bool) -> Index:
+    return Index(
+        name,
+        *wanted.keys(table),
+        postgresql_where=wanted.condition,
+        postgresql_concurrently=concurrently,
+        sqlite_where=wanted.condition,
+    )
+
+
+def _make(connection: Connection, index: Index) -> bool:
+    schema = index.table.schema if index.table is not None else None
+    is_valid = _is_valid(connection, str(index.name), schema)
+    if is_valid is False:
+        connection.execute(DropIndex(index))
+    if not is_valid:
+        connection.execute(CreateIndex(index))
+    return not is_valid
+
+
+def _partitions(connection: Connection) -> list[tuple[int, Table]]:
+    """Return the tables that hold a partitioned table's rows, each with its number."""
+    found = connection.execute(
+        text(
+            "SELECT c.oid, n.nspname, c.relname FROM pg_partition_tree(to_regclass(:table)) AS p "
+            "JOIN pg_class AS c ON c.oid = p.relid "
+            "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE p.isleaf AND c.relkind = 'r'"
+        ),
+        {"table": TABLE},
+    )
+    return [
+        (oid, contacts.to_metadata(MetaData(), name=name, schema=schema))
+        for oid, schema, name in found
+    ]
+
+
+def _is_valid(connection: Connection, name: str, schema: str | None = None) -> bool | None:
+    """Tell whether an index is there and whole; None where it is not there."""
+    if connection.dialect.name == "sqlite":
+        found = text(
+            "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name AND :schema IS NULL"
+        )
+    else:
+        found = text(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass("
+            "coalesce(quote_ident(CAST(:schema AS text)) || '.', '') || quote_ident(:name))"
+        )
+    valid = connection.execute(found, {"name": name, "schema": schema}).scalar_one_or_none()
+    return None if valid is None else bool(valid)
