@@ -8,6 +8,7 @@ from hubspot_sync.errors import (
     HubSpotDown,
     Interrupted,
     NotFound,
+    QuotaSpent,
     Signature,
     Unavailable,
 )
@@ -58,6 +59,9 @@ class CarefulLane:
         except Interrupted as end:
             # A write whose answer is lost may have been carried out: the contact was sent.
             return Stopped(f"{end} before HubSpot confirmed it") if upsert.wrote else Released()
+        except QuotaSpent as spent:
+            spent.kept_back = spent.kept_back and not upsert.wrote
+            raise
 
     def _outcome(self, upsert: "_Upsert") -> Outcome:
         try:
@@ -140,8 +144,8 @@ class _Upsert:
         raise odd
 
     def _find(self) -> tuple[str | None, Properties]:
-        """Find the record to update and what to send it; the search index may miss a new one."""
-        found = self._client.search_by_email(self._email)
+        """Find the record to update and what to send it."""
+        found = self._client.read_by_email(self._email)
         if found is not None:
             return found.id, self._without_email
         stored_id = self._contact.hubspot_contact_id
