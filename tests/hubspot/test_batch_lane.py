@@ -254,6 +254,37 @@ def test_batch_create_whose_answer_is_lost_creates_once(
     assert len(hubspot.contacts()) == 10
 
 
+@pytest.mark.parametrize("echo", [True, False])
+def test_batch_write_counts_however_hubspot_writes_the_phone_number(
+    batch: BatchLane, hubspot: Emulator, echo: bool
+) -> None:
+    hubspot.reformats_phones, hubspot.echo_trace_ids = True, echo
+    contacts = [contact(f"c{number}@example.com") for number in range(6)]
+    groups = group_by_email(mapped(each, phone="(030) 123 456") for each in contacts)
+    for group in groups[:2]:
+        hubspot.add_contact({"email": group.email})
+    old = hubspot.add_contact({"email": groups[2].email})
+    merged = hubspot.merge_contacts(old, hubspot.add_contact({"email": "b@example.com"}))
+    shown = [{"id": old, "properties": {"email": groups[2].email}}]
+    shown += [
+        {"id": each["id"], "properties": {"email": each["properties"]["email"]}}
+        for each in hubspot.contacts()[:2]
+    ]
+    missing = {
+        "category": "OBJECT_NOT_FOUND",
+        "context": {"ids": [group.email for group in groups[3:]]},
+    }
+    hubspot.fault(path=READ, status=207, body={"results": shown, "errors": [missing]})
+    hubspot.fault(path=CREATE, drop=True, after_write=True)
+    outcomes = deliver(batch, groups)
+    assert kinds(outcomes) == {"created": 3, "updated": 3}
+    assert outcomes[groups[2].email] == Delivered(merged, created=False)
+    assert {each["properties"]["phone"] for each in hubspot.contacts()} == {"+49 30 123456"}
+    # Look-up, create, look again, update; where the answer names a merged one only by its new id,
+    # that one is looked up and updated once more.
+    assert hubspot.request_count == (4 if echo else 6)
+
+
 def test_batch_kept_back_after_a_lost_create_does_not_call_it_unsent(
     hubspot: Emulator, pulse: Pulse
 ) -> None:

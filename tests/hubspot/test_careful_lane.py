@@ -331,6 +331,72 @@ def test_update_whose_answer_is_lost_once_is_sent_again(
     assert held(hubspot) == PROPERTIES
 
 
+NATIONAL = "(030) 123 456"
+AS_HUBSPOT_WRITES_IT = "+49 30 123456"
+
+
+def test_update_answered_under_the_id_of_a_merge_is_delivered_whatever_became_of_the_values(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    hubspot.reformats_phones = True
+    known = hubspot.add_contact({"email": EMAIL})
+    look_up_shows(hubspot, known)
+    merged = hubspot.merge_contacts(known, hubspot.add_contact({"email": "b@example.com"}))
+    outcome = deliver(lane, a_contact(phone_number="030 / 12 34 (ask for Ada, room 7)"))
+    assert outcome == Delivered(merged, created=False)
+    assert [method for method, _ in hubspot.requests] == ["GET", "PATCH", "GET"]
+
+
+def test_update_answered_under_the_id_of_a_stranger_is_sent_again(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    known = hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**UPDATE, status=200, body={"id": "7", "properties": {}})
+    assert deliver(lane) == Delivered(known, created=False)
+    assert held(hubspot) == PROPERTIES
+    assert [method for method, _ in hubspot.requests] == ["GET", "PATCH", "GET", "PATCH"]
+
+
+def test_update_of_a_record_that_vanishes_after_its_answer_creates_the_contact(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    look_up_shows(hubspot, "999")
+    hubspot.fault(**UPDATE, status=200, body={"id": "7", "properties": {}})
+    outcome = deliver(lane)
+    assert outcome == Delivered(hubspot.contacts()[0]["id"], created=True)
+
+
+def test_signal_after_an_update_answered_under_another_id_stops_the_contact(
+    lane: CarefulLane, client: HubSpotClient, hubspot: Emulator, pulse: Pulse
+) -> None:
+    hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**UPDATE, status=200, body={"id": "7", "properties": {}})
+    end_after_answer(client, pulse, 2)
+    assert isinstance(deliver(lane), Stopped)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_lost_write_counts_where_hubspot_shows_the_phone_number_in_its_own_form(
+    lane: CarefulLane, hubspot: Emulator, known: bool
+) -> None:
+    hubspot.reformats_phones = True
+    if known:
+        hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**(UPDATE if known else CREATE), after_write=True, status=502, times=3)
+    outcome = deliver(lane, a_contact(phone_number=NATIONAL))
+    assert outcome == Delivered(hubspot.contacts()[0]["id"], created=not known)
+    assert held(hubspot) == PROPERTIES | {"phone": AS_HUBSPOT_WRITES_IT}
+    assert sent(hubspot, "POST", "contacts") == (0 if known else 1)
+
+
+def test_create_answered_with_the_email_among_others_is_created(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    properties = {"email": "first@example.com", "hs_additional_emails": EMAIL}
+    hubspot.fault(**CREATE, status=201, body={"id": "7", "properties": properties})
+    assert deliver(lane) == Delivered("7", created=True)
+
+
 @pytest.mark.parametrize("step", [CREATE, UPDATE])
 def test_quota_kept_back_after_a_lost_write_does_not_call_the_contact_unsent(
     hubspot: Emulator, pulse: Pulse, step: Faults
