@@ -90,7 +90,7 @@ class QuotaSpent(RunStopped):
         resume_at: when it can go on; None where HubSpot did not say.
         is_daily: True where it is the day's quota, which begins anew at the portal's midnight.
         kept_back: True where we did not send the request, to leave the portal's other apps their
-            reserve; False where HubSpot refused it.
+            reserve, nor had sent it before; False where HubSpot refused it.
     """
 
     def __init__(
@@ -105,6 +105,16 @@ class QuotaSpent(RunStopped):
         self.resume_at = resume_at
         self.is_daily = is_daily
         self.kept_back = kept_back
+
+    def until(self, next_day: datetime) -> "QuotaSpent":
+        """Return this end of a day's quota with the hour at which the next begins."""
+        return QuotaSpent(
+            f"{self} It can go on at {next_day:%Y-%m-%d %H:%M} UTC, midnight in the portal's time "
+            "zone.",
+            resume_at=next_day,
+            is_daily=self.is_daily,
+            kept_back=self.kept_back,
+        )
 
 
 class EveryoneRefused(RunStopped):

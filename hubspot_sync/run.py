@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -87,6 +87,9 @@ class Run:
         self._lock = threading.Lock()
         self._mapping_lock = threading.Lock()
         self._mapping: PropertyMap | None = None
+        self._day_lock = threading.Lock()
+        self._is_day_asked = False
+        self._next_day: datetime | None = None
         self._tally = Tally()
         self._reserved = 0
 
@@ -128,6 +131,20 @@ class Run:
 
                 self._mapping = look_at_portal(client, self.plan.names, self.plan.portal_id)
             return self._mapping
+
+    def next_day(self, client: "HubSpotClient") -> datetime | None:
+        """Ask, once a run, when the portal's next day begins; each worker that stops wants it.
+
+        Returns:
+            The moment in UTC; None where HubSpot does not tell it.
+        """
+        with self._day_lock:
+            if not self._is_day_asked:
+                from hubspot_sync.hubspot.portal import next_day
+
+                self._next_day = next_day(client, self.pulse.now())
+                self._is_day_asked = True
+            return self._next_day
 
     def stop(self, stop: RunStopped) -> None:
         """End the run for all workers: no further request starts."""

@@ -179,11 +179,10 @@ class Worker:
 
     def _with_hour(self, stop: RunStopped) -> RunStopped:
         """Add the hour at which the day's quota begins anew, where that is why the run stops."""
-        if self._client is None or not isinstance(stop, QuotaSpent):
+        if self._client is None or not isinstance(stop, QuotaSpent) or not stop.is_daily:
             return stop
-        from hubspot_sync.hubspot.portal import with_hour
-
-        return with_hour(self._client, stop, self._pulse.now())
+        next_day = self._run.next_day(self._client)
+        return stop if next_day is None else stop.until(next_day)
 
     def _prepare(self) -> "tuple[BatchLane, PropertyMap]":
         """Look at the portal, once a run, before anything is written to it."""

@@ -26,17 +26,9 @@ class Account:
     zone: tzinfo
 
 
-def found_records(body: Mapping[str, object]) -> list[HubSpotRecord]:
-    """Return the records of a search."""
-    results = body.get("results")
-    if not isinstance(results, list):
-        raise not_promised("a search")
-    return [to_record(entry) for entry in results]
-
-
 def require_email(record: HubSpotRecord, email: str | None) -> None:
-    """Raise where HubSpot answers a create with another contact than was sent."""
-    if record.primary_email not in (None, email):
+    """Raise where HubSpot answers a create with a contact that shows other addresses alone."""
+    if record.emails and email not in record.emails:
         raise not_promised("the contact")
 
 

@@ -15,6 +15,7 @@ from hubspot_sync.errors import (
     Interrupted,
     NotFound,
     PropertyMissing,
+    QuotaSpent,
     Unavailable,
 )
 from hubspot_sync.hubspot.careful_lane import CarefulLane
@@ -201,6 +202,9 @@ class BatchLane:
                 except (Interrupted, Unavailable) as end:
                     # What the create did is still not known, whatever kept us from looking.
                     end.outcome_unknown = True
+                    raise
+                except QuotaSpent as spent:
+                    spent.kept_back = False
                     raise
         raise AssertionError("the last try returns or raises")
 

@@ -8,6 +8,7 @@ from hubspot_sync.errors import (
     HubSpotDown,
     Interrupted,
     NotFound,
+    QuotaSpent,
     Signature,
     Unavailable,
 )
@@ -71,6 +72,9 @@ class CarefulLane:
         except Interrupted as end:
             # A write whose answer is lost may have been carried out: the contact was sent.
             return Stopped(f"{end} before HubSpot confirmed it") if upsert.wrote else Released()
+        except QuotaSpent as spent:
+            spent.kept_back = spent.kept_back and not upsert.wrote
+            raise
 
     def _outcome(self, upsert: "_Upsert") -> Outcome:
         try:
@@ -162,8 +166,8 @@ class _Upsert:
         raise odd
 
     def _find(self) -> tuple[str | None, Properties]:
-        """Find the record to update and what to send it; the search index may miss a new one."""
-        found = self._client.search_by_email(self._email)
+        """Find the record to update and what to send it."""
+        found = self._client.read_by_email(self._email)
         if found is not None:
             return found.id, self._without_email
         stored_id = self._contact.hubspot_contact_id
@@ -201,8 +205,7 @@ class _Upsert:
             updated = self._client.update(contact_id, changes)
         except NotFound as gone:
             self._refused = gone.correlation_id
-            found = self._client.read_by_email(self._email)
-            return (found.id if found else None), self._without_email
+            return self._owner_now()
         except Conflict as conflict:
             return self._owner(conflict), self._without_email
         except Unavailable as trouble:
@@ -212,23 +215,32 @@ class _Upsert:
             raise
         if updated == contact_id:
             return Delivered(updated, created=False)
-        # Merged meanwhile, or somebody else's answer: only reading tells.
-        shown = self._shown(contact_id, changes)
-        return Delivered(shown, created=False) if shown else (contact_id, changes)
+        return self._merged(contact_id, changes, updated)
+
+    def _merged(
+        self, contact_id: str, changes: Properties, updated: str
+    ) -> Delivered | tuple[str | None, Properties]:
+        """After an update that was answered under another id: a merge, or another's answer?
+
+        A merge it is where a read by the old id is answered so too; what was sent is there then,
+        however HubSpot writes it.
+        """
+        self.wrote = True
+        found = self._client.read_by_id(contact_id, tuple(changes))
+        if found is None:
+            return self._owner_now()
+        if found.id == updated or holds_what_was_sent(found, changes):
+            return Delivered(found.id, created=False)
+        return contact_id, changes
 
     def _look_at(self, contact_id: str, changes: Properties, trouble: Unavailable) -> Delivered:
         """After an update without a usable answer: delivered only if HubSpot shows the values."""
         self.wrote = self.wrote or trouble.outcome_unknown
-        shown = self._shown(contact_id, changes) if trouble.outcome_unknown else None
-        if shown is None:
-            raise trouble
-        return Delivered(shown, created=False)
-
-    def _shown(self, contact_id: str, changes: Properties) -> str | None:
-        """Return the record's id, which a merge changes, if HubSpot shows what was sent to it."""
-        found = self._client.read_by_id(contact_id, tuple(changes))
-        is_there = found is not None and holds_what_was_sent(found, changes)
-        return found.id if found and is_there else None
+        if trouble.outcome_unknown:
+            found = self._client.read_by_id(contact_id, tuple(changes))
+            if found is not None and holds_what_was_sent(found, changes):
+                return Delivered(found.id, created=False)
+        raise trouble
 
     def _look_again(self, trouble: Unavailable) -> Delivered | tuple[str | None, Properties]:
         """After a create whose answer was lost: ask the record store, never create blindly."""
@@ -248,6 +260,11 @@ class _Upsert:
         if holds_what_was_sent(record, self._properties):
             return Delivered(record.id, created=True)
         return record.id, self._without_email
+
+    def _owner_now(self) -> tuple[str | None, Properties]:
+        """Go on with the record that has the address now; without one it is created."""
+        found = self._client.read_by_email(self._email)
+        return (found.id if found else None), self._without_email
 
     def _owner(self, conflict: Conflict) -> str | None:
         """Return the record that owns the address: as HubSpot named it, else by looking it up."""

@@ -18,7 +18,6 @@ from hubspot_sync.errors import (
 )
 from hubspot_sync.hubspot.answers import (
     Account,
-    found_records,
     not_promised,
     require_email,
     to_definition,
@@ -93,35 +92,14 @@ class HubSpotClient:
         self.names = names or PropertyNames()
         self._paths = _Paths(api_version)
 
-    def search_by_email(self, email: str) -> HubSpotRecord | None:
-        """Look an address up in the search index, which lags behind writes by seconds.
-
-        Returns:
-            The contact that has it as primary or secondary address; None proves nothing.
-        """
-        body = self.transport.request(
-            "POST",
-            f"{self._paths.contacts}/search",
-            {
-                "filterGroups": [
-                    {"filters": [{"propertyName": "email", "operator": "EQ", "value": email}]}
-                ],
-                "properties": ["email", "hs_additional_emails"],
-                "limit": 5,
-            },
-            check=found_records,
-        )
-        for record in found_records(body):
-            if email in record.emails:
-                return record
-        return None
-
     def read_by_email(self, email: str, properties: Collection[str] = ()) -> HubSpotRecord | None:
         """Read the contact that has this primary or secondary address, or None.
 
-        This asks the record store, which knows a contact as soon as it is written.
+        This asks the record store, which knows a contact as soon as it is written. A record that
+        does not show the address is not taken for its owner.
         """
-        return self._read(quote(email, safe=""), properties, {"idProperty": "email"})
+        record = self._read(quote(email, safe=""), properties, {"idProperty": "email"})
+        return record if record is not None and email in record.emails else None
 
     def read_by_id(self, contact_id: str, properties: Collection[str] = ()) -> HubSpotRecord | None:
         """Read a contact by its record id, or None. A merged one answers under its new id."""

@@ -11,7 +11,6 @@ from hubspot_sync.errors import (
     HubSpotDown,
     HubSpotSyncError,
     NotFound,
-    QuotaSpent,
     Unavailable,
     WrongPortal,
 )
@@ -56,23 +55,14 @@ def look_at_portal(
         return _look_up_mapping(client, names)
 
 
-def with_hour(client: HubSpotClient, spent: QuotaSpent, now: datetime) -> QuotaSpent:
-    """Add to the end of a day's quota when the next begins, where HubSpot still tells it."""
-    if not spent.is_daily:
-        return spent
+def next_day(client: HubSpotClient, now: datetime) -> datetime | None:
+    """Return when the portal's next day begins, in UTC; None where HubSpot does not tell it."""
     try:
         zone = client.account().zone
     except HubSpotSyncError as refusal:
         log.info("HubSpot does not tell the portal's time zone any more: %s", refusal)
-        return spent
-    resume_at = next_midnight(now, zone)
-    return QuotaSpent(
-        f"{spent} It can go on at {resume_at:%Y-%m-%d %H:%M} UTC, midnight in the portal's time "
-        "zone.",
-        resume_at=resume_at,
-        is_daily=True,
-        kept_back=spent.kept_back,
-    )
+        return None
+    return next_midnight(now, zone)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from requests.auth import AuthBase
 
 from hubspot_sync import __version__
 from hubspot_sync.clock import Pulse, start_deaf
-from hubspot_sync.errors import HubSpotSyncError, Interrupted, Unavailable
+from hubspot_sync.errors import HubSpotSyncError, Interrupted, QuotaSpent, Unavailable
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.rules.reaction import Answer, read_answer
 from hubspot_sync.rules.retry import REQUEST_TRIES, backoff_seconds
@@ -117,9 +117,7 @@ class Transport:
         try:
             for failed_tries in range(1, tries + 1):
                 try:
-                    if not from_reserve:
-                        self._pace.require_quota()
-                    answer = self._exchange(method, path, body, params)
+                    answer = self._exchange(method, path, body, params, from_reserve=from_reserve)
                     told = self._read(answer, check)
                 except Unavailable as trouble:
                     place = _without_email(path)
@@ -134,7 +132,7 @@ class Transport:
                     )
                     may_be_done = may_be_done or trouble.outcome_unknown
                     if trouble.rate_limited:
-                        self._pace.hold(trouble.wait_seconds or 0.0, is_search=_is_search(path))
+                        self._pace.hold(trouble.wait_seconds or 0.0)
                     if failed_tries == tries or (trouble.outcome_unknown and not repeatable):
                         # An earlier try may have been carried out, whatever the last one says.
                         trouble.outcome_unknown = may_be_done
@@ -144,6 +142,9 @@ class Transport:
                     return told
         except Interrupted as end:
             end.outcome_unknown = may_be_done
+            raise
+        except QuotaSpent as spent:
+            spent.kept_back = spent.kept_back and not may_be_done
             raise
         raise AssertionError("the last try returns or raises")
 
@@ -178,14 +179,30 @@ class Transport:
             raise Interrupted("the lease is nearly over")
 
     def _exchange(
-        self, method: str, path: str, body: object, params: Mapping[str, str] | None
+        self,
+        method: str,
+        path: str,
+        body: object,
+        params: Mapping[str, str] | None,
+        *,
+        from_reserve: bool,
     ) -> Answer:
         self._pace.wait_for_turn(
-            is_search=_is_search(path),
-            require=lambda seconds: self._require_time(seconds + self._timeout_seconds),
+            lambda seconds: self._require_time(seconds + self._timeout_seconds)
         )
         self._require_time(self._timeout_seconds)
+        number = self._pace.book(from_reserve=from_reserve)
         self.request_count += 1
+        answer: Answer | None = None
+        try:
+            answer = self._send(method, path, body, params)
+        finally:
+            self._pace.learn(number, answer.headers if answer else {})
+        return answer
+
+    def _send(
+        self, method: str, path: str, body: object, params: Mapping[str, str] | None
+    ) -> Answer:
         deadline = _Deadline(self._timeout_seconds, self._adapter)
         try:
             with (
@@ -208,7 +225,6 @@ class Transport:
         _log_exchange(method, path, response)
         headers = {name.lower(): value for name, value in response.headers.items()}
         self.correlation_id = one_line(headers.get("x-hubspot-correlation-id", ""), 100) or None
-        self._pace.learn(headers)
         return Answer(response.status_code, headers, _parse(content))
 
     def _no_answer(self, error: Exception, deadline: "_Deadline") -> Unavailable:
@@ -407,10 +423,6 @@ def _log_exchange(method: str, path: str, response: requests.Response) -> None:
         response.status_code,
         response.headers.get("X-HubSpot-Correlation-Id", "none"),
     )
-
-
-def _is_search(path: str) -> bool:
-    return path.endswith("/search")
 
 
 def _without_email(path: str) -> str:

@@ -3,11 +3,18 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from hubspot_sync.rules.mapping import Contact, PropertyNames, normalise_email
 
 _RECORD_ID = re.compile(r"[0-9]{1,20}")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T")
+_NOT_DIALLED = re.compile(r"\(0\)|[^0-9]")
+
+# So many digits of a phone number tell it from others; a country's code has no more than these.
+_FEWEST_DIGITS = 5
+_MOST_COUNTRY_DIGITS = 3
 
 
 def is_record_id(text: str) -> bool:
@@ -117,8 +124,47 @@ def free_to_rename(renames: Iterable[Rename], bearers: Iterable[Bearer]) -> froz
 
 
 def holds_what_was_sent(record: HubSpotRecord, properties: Mapping[str, str]) -> bool:
-    """Tell whether a record shows every property that was sent, the email among its addresses."""
+    """Tell whether a record that was read shows every property that was sent to it.
+
+    This is for writes whose answer was lost. The email counts where it is among the addresses, and
+    a value where HubSpot writes it otherwise than we do.
+    """
     return all(
-        value in record.emails if name == "email" else record.properties.get(name) == value
+        value in record.emails
+        if name == "email"
+        else is_same_value(name, value, record.properties.get(name, ""))
         for name, value in properties.items()
     )
+
+
+def is_same_value(name: str, sent: str, held: str) -> bool:
+    """Tell whether HubSpot holds a value that was sent, perhaps in a form of its own.
+
+    It may complete a phone number by the country's code, and write a moment with fewer digits.
+    """
+    if sent == held:
+        return True
+    if name == "phone":
+        return _is_same_number(sent, held)
+    moment = _moment(sent)
+    return moment is not None and moment == _moment(held)
+
+
+def _is_same_number(sent: str, held: str) -> bool:
+    """Tell whether one number's digits, the zeros it is dialled with left out, end the other's."""
+    ours, theirs = (_NOT_DIALLED.sub("", text).lstrip("0") for text in (sent, held))
+    shorter, longer = sorted((ours, theirs), key=len)
+    return (
+        longer.endswith(shorter)
+        and len(shorter) >= _FEWEST_DIGITS
+        and len(longer) - len(shorter) <= _MOST_COUNTRY_DIGITS
+    )
+
+
+def _moment(value: str) -> datetime | None:
+    if not _MOMENT.match(value):
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None

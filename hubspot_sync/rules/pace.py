@@ -2,8 +2,7 @@
 
 HubSpot says in its answers how many requests an interval may hold and how many are left
 (X-HubSpot-RateLimit-…; HubSpot docs, "API usage guidelines"). What is gone and was not ours, others
-have used: it is theirs, and we spread ours over the rest. Search has a limit of its own, and says
-nothing about it.
+have used: it is theirs, and we spread ours over the rest.
 """
 
 from collections.abc import Mapping
@@ -15,9 +14,6 @@ SHARE = 0.93
 
 BURST = 3
 """Requests that may follow each other at once after a pause."""
-
-SEARCH_SPACING_SECONDS = 1 / 5 / 0.95
-"""Five searches a second in all (HubSpot docs, "Search the CRM")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +63,24 @@ def read_quota(headers: Mapping[str, str]) -> Quota | None:
     most = _number(headers.get("x-hubspot-ratelimit-daily"))
     remaining = _number(headers.get("x-hubspot-ratelimit-daily-remaining"))
     return None if not most or remaining is None else Quota(most, remaining)
+
+
+def newer_quota(known: Quota | None, told: Quota, *, is_late: bool) -> Quota:
+    """Return what is known of the day once an answer has told of it.
+
+    Within a day `remaining` only falls, but answers overtake each other: one that comes late tells
+    of a time at which more was left, so it may lower what is known and never raise it. The answer
+    to a request that went out after we learnt what is known tells of a later time: where it says
+    more, a new day has begun.
+
+    Args:
+        known: what earlier answers told; None where none did.
+        told: what this answer tells.
+        is_late: True where its request went out before `known` was learnt.
+    """
+    if known is not None and is_late and told.remaining > known.remaining:
+        return known
+    return told
 
 
 def next_midnight(now: datetime, zone: tzinfo) -> datetime:

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from hubspot_sync.hubspot import pace
 from hubspot_sync.hubspot.emulator import Emulator
 from tests.acceptance import held
 from tests.acceptance.held import hold, kill_at
@@ -26,7 +25,7 @@ KNOWN = {"known@example.com", "old@example.com"}
 # A held request whose sender is dead is dropped, or letting it go would still carry it out.
 CREATES = {"path": "/batch/create", "drop": True}
 UPDATES = {"path": "/batch/update", "drop": True}
-SEARCH = {"path": "/search", "drop": True}
+LOOK_UP_ONE = {"path": "idProperty=email", "drop": True}
 CREATE = {"method": "POST", "path": "/contacts$", "drop": True}
 PATCH = {"method": "PATCH", "path": "/contacts/", "drop": True}
 DONE = {"after_write": True}
@@ -35,10 +34,9 @@ shapes = pytest.mark.parametrize("shape", ["sqlite", "app"])
 
 
 @pytest.fixture(autouse=True)
-def _hard_hubspot(monkeypatch: pytest.MonkeyPatch, hubspot: Emulator) -> None:
-    """Search shows nothing that was created here; how far apart searches are is for other tests."""
+def _hard_hubspot(hubspot: Emulator) -> None:
+    """Search shows nothing that was created here."""
     hubspot.search_lag = 3600
-    monkeypatch.setattr(pace, "SEARCH_SPACING_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +172,7 @@ def test_killed_before_the_claim_is_committed(
 @each_of(
     [
         Point("taken over, not committed", "app", at=held.CLAIM_WRITTEN),
-        Point("search sent", "sqlite", SEARCH),
+        Point("look-up sent", "sqlite", LOOK_UP_ONE),
         Point("create sent", "app", CREATE),
         Point("create carried out", "sqlite", CREATE | DONE, written=True),
         Point("update sent", "app", PATCH, done=1),
@@ -267,7 +265,7 @@ def test_contact_that_kills_its_worker_ends_in_error_and_takes_no_other_with_it(
         assert table.row(poison)["retry_count"] == deaths
         table.age_all(LEASE_IS_OVER)
         if deaths:
-            # It comes first from now on, or each run would wait for searches of the others.
+            # It comes first from now on, or each run would deliver the others before.
             table.move(poison, "updated_at", timedelta(hours=9))
     held.assert_complete_is_true(table, hubspot)
     fault = hubspot.fault(contains=email, status=500, times=None)

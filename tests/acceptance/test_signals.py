@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from hubspot_sync.hubspot import pace
 from hubspot_sync.hubspot.emulator import Emulator, Fault
 from tests.acceptance import held
 from tests.acceptance.forked import Forked
@@ -27,16 +26,10 @@ PORTAL = {"path": "/properties/"}
 LOOK_UP = {"path": "/contacts/batch/read"}
 CREATES = {"path": "/batch/create"}
 UPDATES = {"path": "/batch/update"}
-SEARCH = {"path": "/search"}
+LOOK_UP_ONE = {"path": "idProperty=email"}
 CREATE = {"method": "POST", "path": "/contacts$"}
 PATCH = {"method": "PATCH", "path": "/contacts/"}
 DONE = {"after_write": True}
-
-
-@pytest.fixture(autouse=True)
-def _fast_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How far apart the searches of the runs in this process are is for other tests."""
-    monkeypatch.setattr(pace, "SEARCH_SPACING_SECONDS", 0.0)
 
 
 @dataclass(frozen=True)
@@ -164,7 +157,7 @@ def test_batch_ended_by_a_signal(
 @each_of(
     [
         Point("taken over", SIGINT, "app", at=held.CLAIM_WRITTEN),
-        Point("search sent", SIGHUP, "sqlite", SEARCH),
+        Point("look-up sent", SIGHUP, "sqlite", LOOK_UP_ONE),
         Point("create sent", SIGTERM, "app", CREATE, done=1),
         Point("update sent", SIGTERM, "sqlite", PATCH, done=2),
         Point("being settled", SIGHUP, "app", at=held.SETTLE_WRITTEN, done=1),
@@ -204,7 +197,7 @@ def assert_attempt_spent(row: held.Row, before: held.Row, state: tuple[str, str]
 
 @each_of(
     [
-        Point("search sent", SIGTERM, "app", SEARCH),
+        Point("look-up sent", SIGTERM, "app", LOOK_UP_ONE),
         Point("create sent", SIGINT, "sqlite", CREATE, done=1),
     ]
 )

@@ -10,7 +10,7 @@ TARGET = 9
 
 def main() -> None:
     """Drain for a minute, and count the requests and the refusals."""
-    with stage(burst_limit=100, search_limit=5) as stand:
+    with stage(burst_limit=100) as stand:
         stand.fill(40_000)
         arguments = ["sync-queue", "--drain", "--max-minutes", "1", "--json", "--verbose"]
         ended = subprocess.run(

@@ -18,11 +18,13 @@ from hubspot_sync.errors import (
 from hubspot_sync.hubspot.careful_lane import CarefulLane
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.portal import look_at_portal
+from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames, to_properties
 from hubspot_sync.rules.reaction import UNAVAILABLE
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
-from tests.conftest import NOW, Waits
+from tests.conftest import NOW, TOKEN, Waits, all_renamed
 
 EMAIL = "ada@example.com"
 NEW_EMAIL = "ada@lovelace.example"
@@ -40,7 +42,7 @@ PROPERTIES = {
 AN_HOUR = 3600.0
 
 CREATE = {"method": "POST", "path": "contacts$"}
-SEARCH = {"method": "POST", "path": "/search$"}
+FIND = {"method": "GET", "path": "idProperty=email"}
 UPDATE = {"method": "PATCH"}
 PROBE = {"method": "GET", "path": r"\?limit=1$"}
 
@@ -140,28 +142,21 @@ def test_email_in_capitals_finds_the_contact(lane: CarefulLane, hubspot: Emulato
 def test_secondary_email_updates_its_contact_and_keeps_the_primary(
     lane: CarefulLane, hubspot: Emulator
 ) -> None:
-    hubspot.search_finds_secondary = True
-    known = hubspot.add_contact({"email": "first@example.com"}, additional_emails=[EMAIL])
-    assert deliver(lane) == Delivered(known, created=False)
-    assert held(hubspot) == PROPERTIES | {"email": "first@example.com"}
-
-
-def test_secondary_email_that_search_does_not_show_keeps_the_primary(
-    lane: CarefulLane, hubspot: Emulator
-) -> None:
     known = hubspot.add_contact({"email": "first@example.com"}, additional_emails=[EMAIL])
     assert deliver(lane) == Delivered(known, created=False)
     assert held(hubspot) == PROPERTIES | {"email": "first@example.com"}
     assert hubspot.contacts()[0]["additional_emails"] == [EMAIL]
 
 
-def test_contact_that_search_does_not_show_yet_is_updated(
+def test_contact_that_was_just_created_is_found_before_it_is_in_the_search_index(
     lane: CarefulLane, hubspot: Emulator
 ) -> None:
     hubspot.search_lag = AN_HOUR
     first = deliver(lane)
     assert isinstance(first, Delivered)
+    hubspot.reset_requests()
     outcome = deliver(lane, a_contact(name="Augusta King"))
+    assert [method for method, _ in hubspot.requests] == ["GET", "PATCH"]
     assert outcome == Delivered(first.hubspot_contact_id, created=False)
     assert held(hubspot)["firstname"] == "Augusta"
 
@@ -206,15 +201,15 @@ def test_conflict_without_an_owner_fails_the_contact(lane: CarefulLane, hubspot:
     assert hubspot.contacts() == []
 
 
-def search_shows(hubspot: Emulator, contact_id: str) -> None:
-    """Let search show a contact under an id that may be out of date."""
-    result = {"id": contact_id, "properties": {"email": EMAIL}}
-    hubspot.fault(**SEARCH, status=200, body={"total": 1, "results": [result]})
+def look_up_shows(hubspot: Emulator, contact_id: str) -> None:
+    """Let the look-up show a contact under an id that is out of date when it is written to."""
+    record = {"id": contact_id, "properties": {"email": EMAIL}}
+    hubspot.fault(**FIND, status=200, body=record)
 
 
 def test_update_of_a_contact_that_is_gone_creates_it(lane: CarefulLane, hubspot: Emulator) -> None:
     gone = hubspot.add_contact({"email": EMAIL})
-    search_shows(hubspot, gone)
+    look_up_shows(hubspot, gone)
     hubspot.delete_contact(gone)
     outcome = deliver(lane)
     assert outcome == Delivered(hubspot.contacts()[0]["id"], created=True)
@@ -225,7 +220,7 @@ def test_update_of_a_contact_that_was_made_anew_updates_the_new_one(
     lane: CarefulLane, hubspot: Emulator
 ) -> None:
     gone = hubspot.add_contact({"email": EMAIL})
-    search_shows(hubspot, gone)
+    look_up_shows(hubspot, gone)
     hubspot.delete_contact(gone)
     new = hubspot.add_contact({"email": EMAIL})
     assert deliver(lane) == Delivered(new, created=False)
@@ -287,7 +282,7 @@ def test_create_whose_answer_is_lost_updates_whoever_has_the_email(
     lane: CarefulLane, hubspot: Emulator
 ) -> None:
     known = hubspot.add_contact({"email": EMAIL, "firstname": "Augusta"})
-    hubspot.fault(**SEARCH, status=200, body={"total": 0, "results": []})
+    hubspot.fault(**FIND, status=404)
     hubspot.fault(**CREATE, drop=True)
     assert deliver(lane) == Delivered(known, created=False)
     assert held(hubspot) == PROPERTIES
@@ -336,8 +331,89 @@ def test_update_whose_answer_is_lost_once_is_sent_again(
     assert held(hubspot) == PROPERTIES
 
 
+NATIONAL = "(030) 123 456"
+AS_HUBSPOT_WRITES_IT = "+49 30 123456"
+
+
+def test_update_answered_under_the_id_of_a_merge_is_delivered_whatever_became_of_the_values(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    hubspot.reformats_phones = True
+    known = hubspot.add_contact({"email": EMAIL})
+    look_up_shows(hubspot, known)
+    merged = hubspot.merge_contacts(known, hubspot.add_contact({"email": "b@example.com"}))
+    outcome = deliver(lane, a_contact(phone_number="030 / 12 34 (ask for Ada, room 7)"))
+    assert outcome == Delivered(merged, created=False)
+    assert [method for method, _ in hubspot.requests] == ["GET", "PATCH", "GET"]
+
+
+def test_update_answered_under_the_id_of_a_stranger_is_sent_again(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    known = hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**UPDATE, status=200, body={"id": "7", "properties": {}})
+    assert deliver(lane) == Delivered(known, created=False)
+    assert held(hubspot) == PROPERTIES
+    assert [method for method, _ in hubspot.requests] == ["GET", "PATCH", "GET", "PATCH"]
+
+
+def test_update_of_a_record_that_vanishes_after_its_answer_creates_the_contact(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    look_up_shows(hubspot, "999")
+    hubspot.fault(**UPDATE, status=200, body={"id": "7", "properties": {}})
+    outcome = deliver(lane)
+    assert outcome == Delivered(hubspot.contacts()[0]["id"], created=True)
+
+
+def test_signal_after_an_update_answered_under_another_id_stops_the_contact(
+    lane: CarefulLane, client: HubSpotClient, hubspot: Emulator, pulse: Pulse
+) -> None:
+    hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**UPDATE, status=200, body={"id": "7", "properties": {}})
+    end_after_answer(client, pulse, 2)
+    assert isinstance(deliver(lane), Stopped)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_lost_write_counts_where_hubspot_shows_the_phone_number_in_its_own_form(
+    lane: CarefulLane, hubspot: Emulator, known: bool
+) -> None:
+    hubspot.reformats_phones = True
+    if known:
+        hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**(UPDATE if known else CREATE), after_write=True, status=502, times=3)
+    outcome = deliver(lane, a_contact(phone_number=NATIONAL))
+    assert outcome == Delivered(hubspot.contacts()[0]["id"], created=not known)
+    assert held(hubspot) == PROPERTIES | {"phone": AS_HUBSPOT_WRITES_IT}
+    assert sent(hubspot, "POST", "contacts") == (0 if known else 1)
+
+
+def test_create_answered_with_the_email_among_others_is_created(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    properties = {"email": "first@example.com", "hs_additional_emails": EMAIL}
+    hubspot.fault(**CREATE, status=201, body={"id": "7", "properties": properties})
+    assert deliver(lane) == Delivered("7", created=True)
+
+
+@pytest.mark.parametrize("step", [CREATE, UPDATE])
+def test_quota_kept_back_after_a_lost_write_does_not_call_the_contact_unsent(
+    hubspot: Emulator, pulse: Pulse, step: Faults
+) -> None:
+    know_the_contact_if(step, hubspot)
+    hubspot.daily_limit = 20
+    pace = Pace(pulse, reserve_percent=90)
+    transport = Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse, pace=pace)
+    hubspot.fault(**step, status=502, after_write=True, times=None)
+    with pytest.raises(QuotaSpent) as caught:
+        deliver(CarefulLane(HubSpotClient(transport), all_renamed))
+    transport.close()
+    assert not caught.value.kept_back
+
+
 STEPS: list[Any] = [
-    pytest.param(SEARCH, id="search"),
+    pytest.param(FIND, id="find"),
     pytest.param(CREATE, id="create"),
     pytest.param(UPDATE, id="update"),
 ]
@@ -535,12 +611,12 @@ def test_new_email_that_another_contact_owns_updates_that_one(
     assert held_under(hubspot, stored) == {"email": EMAIL, **OURS}
 
 
-def test_new_email_of_a_contact_that_search_does_not_show_updates_its_owner(
+def test_new_email_that_another_contact_is_given_meanwhile_updates_that_one(
     lane: CarefulLane, hubspot: Emulator
 ) -> None:
     stored = hubspot.add_contact({"email": EMAIL, **OURS})
     owner = hubspot.add_contact({"email": NEW_EMAIL})
-    hubspot.fault(**SEARCH, status=200, body={"total": 0, "results": []})
+    hubspot.fault(**FIND, status=404)
     outcome = deliver(lane, a_contact(email=NEW_EMAIL, hubspot_contact_id=stored))
     assert outcome == Delivered(owner, created=False)
     assert held_under(hubspot, owner) == PROPERTIES | {"email": NEW_EMAIL}
@@ -697,7 +773,7 @@ def test_signal_before_the_first_request_releases_the_contact(
     assert hubspot.request_count == 0
 
 
-def test_signal_after_the_search_releases_the_contact(
+def test_signal_after_the_look_up_releases_the_contact(
     lane: CarefulLane, client: HubSpotClient, hubspot: Emulator, pulse: Pulse
 ) -> None:
     end_after_answer(client, pulse, 1)
@@ -800,7 +876,7 @@ def test_update_that_was_written_before_a_lock_or_limit_is_confirmed_by_reading(
 def test_signal_before_the_probe_costs_no_attempt(
     lane: CarefulLane, client: HubSpotClient, hubspot: Emulator, pulse: Pulse
 ) -> None:
-    hubspot.fault(**SEARCH, status=502, times=3)
+    hubspot.fault(**FIND, status=502, times=3)
     end_after_answer(client, pulse, 3)
     assert deliver(lane) == Released()
 
@@ -808,7 +884,7 @@ def test_signal_before_the_probe_costs_no_attempt(
 def test_signal_before_the_probe_stops_a_contact_that_was_sent(
     lane: CarefulLane, client: HubSpotClient, hubspot: Emulator, pulse: Pulse
 ) -> None:
-    # Answers: the search, three lost updates, the record that does not show them.
+    # Answers: the look-up, three lost updates, the record that does not show them.
     hubspot.add_contact({"email": EMAIL})
     hubspot.fault(**UPDATE, status=502, times=3)
     end_after_answer(client, pulse, 5)
@@ -823,7 +899,7 @@ def test_stored_contact_that_has_the_email_as_secondary_keeps_its_primary(
     assert held(hubspot)["email"] == "first@example.com"
 
 
-@pytest.mark.parametrize(("step", "status"), [(SEARCH, 404), (SEARCH, 409), (CREATE, 404)])
+@pytest.mark.parametrize(("step", "status"), [(FIND, 409), (CREATE, 404)])
 def test_refusal_that_no_step_expects_fails_the_contact_in_hubspots_words(
     lane: CarefulLane, hubspot: Emulator, step: Faults, status: int
 ) -> None:
@@ -838,7 +914,7 @@ def test_refusal_that_no_step_expects_fails_the_contact_in_hubspots_words(
 def test_probe_that_is_refused_means_that_hubspot_is_down(
     lane: CarefulLane, hubspot: Emulator, status: int
 ) -> None:
-    hubspot.fault(**SEARCH, status=502, times=3)
+    hubspot.fault(**FIND, status=502, times=3)
     hubspot.fault(**PROBE, status=status, body={"message": "odd words"}, times=None)
     with pytest.raises(HubSpotDown, match="odd words"):
         deliver(lane)

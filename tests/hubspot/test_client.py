@@ -69,49 +69,19 @@ def answer_all(requests_mock: Mocker, **answer: Any) -> None:
     requests_mock.register_uri(ANY, ANY, **answer)
 
 
-def test_search_asks_the_index_for_an_email(
-    versioned: HubSpotClient, version: str, requests_mock: Mocker
-) -> None:
-    answer_all(requests_mock, json={"total": 0, "results": []})
-    versioned.search_by_email(EMAIL)
-    body = {
-        "filterGroups": [
-            {"filters": [{"propertyName": "email", "operator": "EQ", "value": EMAIL}]}
-        ],
-        "properties": ["email", "hs_additional_emails"],
-        "limit": 5,
-    }
-    assert sent(requests_mock) == ("POST", f"{CONTACTS[version]}/search", body)
-
-
-def test_search_returns_the_contact_of_the_email(
-    mocked: HubSpotClient, requests_mock: Mocker
-) -> None:
-    answer_all(requests_mock, json={"total": 1, "results": [RECORD]})
-    assert mocked.search_by_email(EMAIL) == HubSpotRecord("20001", {"email": EMAIL})
-
-
-def test_search_returns_the_contact_of_a_secondary_email(
+def test_read_by_email_returns_the_contact_of_a_secondary_email(
     mocked: HubSpotClient, requests_mock: Mocker
 ) -> None:
     properties = {"email": "first@example.com", "hs_additional_emails": f"old@example.com;{EMAIL}"}
-    answer_all(requests_mock, json={"results": [{"id": "7", "properties": properties}]})
-    assert mocked.search_by_email(EMAIL) == HubSpotRecord("7", properties)
+    answer_all(requests_mock, json={"id": "7", "properties": properties})
+    assert mocked.read_by_email(EMAIL) == HubSpotRecord("7", properties)
 
 
-def test_search_passes_over_a_contact_of_another_email(
+def test_read_by_email_does_not_take_a_contact_of_another_email_for_the_owner(
     mocked: HubSpotClient, requests_mock: Mocker
 ) -> None:
-    another = {"id": "7", "properties": {"email": "another@example.com"}}
-    answer_all(requests_mock, json={"results": [another, RECORD]})
-    found = mocked.search_by_email(EMAIL)
-    assert found is not None
-    assert found.id == "20001"
-
-
-def test_search_without_results_finds_nobody(mocked: HubSpotClient, requests_mock: Mocker) -> None:
-    answer_all(requests_mock, json={"total": 0, "results": []})
-    assert mocked.search_by_email(EMAIL) is None
+    answer_all(requests_mock, json={"id": "7", "properties": {"email": "another@example.com"}})
+    assert mocked.read_by_email(EMAIL) is None
 
 
 def test_read_by_email_asks_the_record_store(
@@ -458,7 +428,6 @@ def test_create_property_that_exists_is_a_conflict(
 
 
 CALLS: dict[str, Call] = {
-    "search_by_email": lambda client: client.search_by_email(EMAIL),
     "read_by_email": lambda client: client.read_by_email(EMAIL),
     "read_by_id": lambda client: client.read_by_id("20001"),
     "create": lambda client: client.create({"email": EMAIL}),
@@ -513,8 +482,6 @@ NOT_A_RECORD: list[Any] = [
 ]
 BATCHES = ("read_batch", "create_batch", "update_batch")
 LACKING = [
-    *(("search_by_email", body) for body in NOT_A_LIST),
-    *(("search_by_email", {"results": [entry]}) for entry in [*NOT_A_RECORD, None, "x"]),
     *(("read_by_email", body) for body in NOT_A_RECORD),
     *(("read_by_id", body) for body in NOT_A_RECORD),
     *(("create", body) for body in NOT_A_RECORD),

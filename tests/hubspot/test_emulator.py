@@ -517,6 +517,27 @@ def test_blocked_email_is_refused_for_ever(emulator: Emulator, call: Call) -> No
         assert (found["message"], found["name"]) == ("email has been GDPR blacklisted", "email")
 
 
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("(030) 123 456", "+49 30 123456"),
+        ("+44 (0)20 7946 0000", "+442079460000"),
+        ("0044 20 7946 0000", "+442079460000"),
+        ("30123456", "+49 30123456"),
+        ("ask Ada", "ask Ada"),
+    ],
+)
+def test_phone_numbers_are_stored_in_hubspots_own_form_where_that_is_asked_for(
+    emulator: Emulator, call: Call, sent: str, stored: str
+) -> None:
+    properties = {"email": "ada@example.com", "phone": sent}
+    plain = call("POST", CONTACTS, {"properties": properties}).json()
+    assert plain["properties"]["phone"] == sent
+    emulator.reformats_phones = True
+    written = call("PATCH", f"{CONTACTS}/{plain['id']}", {"properties": {"phone": sent}}).json()
+    assert written["properties"]["phone"] == stored
+
+
 def test_contact_quota_refuses_creates_and_lets_updates_pass(
     emulator: Emulator, call: Call
 ) -> None:

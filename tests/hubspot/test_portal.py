@@ -21,7 +21,7 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.portal import (
     create_properties,
     look_at_portal,
-    with_hour,
+    next_day,
 )
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import PropertyState
@@ -209,18 +209,13 @@ def test_look_at_portal_when_the_days_quota_is_spent_stops_the_run(
         look_at_portal(client, NAMES, PORTAL)
 
 
-SPENT = QuotaSpent("The day is spent.", is_daily=True, kept_back=True)
-
-
 @pytest.mark.parametrize("zone", ["US/Eastern", "Atlantis/Sunken"])
 def test_hour_at_which_the_quota_begins_anew_is_told(
     client: HubSpotClient, hubspot: Emulator, zone: str
 ) -> None:
     hubspot.time_zone = zone
-    told = with_hour(client, SPENT, NOW)
     hour = datetime(2026, 11, 25, 5 if zone == "US/Eastern" else 0, tzinfo=UTC)
-    assert (told.resume_at, told.kept_back, told.is_daily) == (hour, True, True)
-    assert str(told).startswith(f"The day is spent. It can go on at {hour:%Y-%m-%d %H:%M} UTC")
+    assert next_day(client, NOW) == hour
 
 
 @pytest.mark.parametrize("status", [401, 429, 502])
@@ -228,15 +223,14 @@ def test_hour_is_left_out_where_hubspot_tells_it_no_more(
     client: HubSpotClient, hubspot: Emulator, status: int
 ) -> None:
     hubspot.fault(path="/account-info/", status=status, policy="DAILY", times=None)
-    assert with_hour(client, SPENT, NOW) is SPENT
+    assert next_day(client, NOW) is None
 
 
-def test_hour_is_asked_for_only_where_it_is_the_day_that_is_spent(
-    client: HubSpotClient, hubspot: Emulator
-) -> None:
-    moving = QuotaSpent("HubSpot moves the account.")
-    assert with_hour(client, moving, NOW) is moving
-    assert hubspot.request_count == 0
+def test_end_of_a_quota_names_the_hour_at_which_the_next_begins() -> None:
+    hour = datetime(2026, 11, 25, 5, tzinfo=UTC)
+    told = QuotaSpent("The day is spent.", is_daily=True, kept_back=True).until(hour)
+    assert (told.resume_at, told.kept_back, told.is_daily) == (hour, True, True)
+    assert str(told).startswith("The day is spent. It can go on at 2026-11-25 05:00 UTC")
 
 
 def test_look_at_portal_after_a_signal_asks_nothing(

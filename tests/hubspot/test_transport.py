@@ -1066,7 +1066,7 @@ def test_lease_lets_no_turn_be_waited_for_after_which_no_request_could_start(
 ) -> None:
     # Another worker of the run has met a 429 with Retry-After: 60.
     pace = Pace(pulse)
-    pace.hold(60.0, is_search=False)
+    pace.hold(60.0)
     transport = Transport(BASE_URL, TOKEN, timeout_seconds=5, pulse=pulse, pace=pace)
     requests_mock.get(URL, json={})
     transport.hold_lease_until(waits.clock + 20.0)

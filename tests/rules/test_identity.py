@@ -5,7 +5,12 @@ from uuid import UUID
 
 import pytest
 
-from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent, is_same_contact
+from hubspot_sync.rules.identity import (
+    HubSpotRecord,
+    holds_what_was_sent,
+    is_same_contact,
+    is_same_value,
+)
 from hubspot_sync.rules.mapping import Contact, PropertyNames
 
 NAMES = PropertyNames()
@@ -138,3 +143,27 @@ def test_record_holds_an_email_that_is_a_secondary_one() -> None:
 )
 def test_record_that_lacks_a_property_does_not_hold_what_was_sent(sent: dict[str, str]) -> None:
     assert not holds_what_was_sent(RECORD, sent)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "held", "is_same"),
+    [
+        ("phone", "(030) 123 456", "+49 30 123456", True),
+        ("phone", "+44 (0)20 7946 0000", "+442079460000", True),
+        ("phone", "0049 30 123456", "+4930123456", True),
+        ("phone", "+49 30 123456", "030/123456", True),
+        ("phone", "030 123456", "+49 30 123457", False),
+        ("phone", "030 123456", "", False),
+        ("phone", "3456", "+49 30 123456", False),
+        ("phone", "123456", "+49 30 99 123456", False),
+        ("phone", "ask Ada", "ask Bob", False),
+        ("lastname", "(030) 123 456", "+49 30 123456", False),
+        ("synced", "2026-11-24T00:00:00.000Z", "2026-11-24T00:00:00Z", True),
+        ("synced", "2026-11-24T00:00:00.000Z", "2026-11-25T00:00:00Z", False),
+        ("synced", "2026-11-24Tea", "2026-11-24Teapot", False),
+    ],
+)
+def test_value_is_the_same_in_the_forms_that_hubspot_gives_it(
+    name: str, sent: str, held: str, is_same: bool
+) -> None:
+    assert is_same_value(name, sent, held) is is_same

@@ -9,6 +9,7 @@ from hubspot_sync.rules.pace import (
     SHARE,
     Limits,
     Quota,
+    newer_quota,
     next_midnight,
     read_limits,
     read_quota,
@@ -77,6 +78,23 @@ def test_read_quota_believes_no_half(
 )
 def test_quota_is_down_to_its_reserve(remaining: int, percent: int, is_down: bool) -> None:
     assert Quota(1000, remaining).is_down_to(percent) is is_down
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "is_late", "left"),
+    [
+        (None, 60, False, 60),
+        (60, 59, False, 59),
+        (60, 59, True, 59),
+        (50, 59, True, 50),
+        (50, 99, False, 99),  # a new day
+    ],
+)
+def test_quota_is_raised_by_no_late_answer(
+    known: int | None, told: int, is_late: bool, left: int
+) -> None:
+    before = None if known is None else Quota(100, known)
+    assert newer_quota(before, Quota(100, told), is_late=is_late) == Quota(100, left)
 
 
 @pytest.mark.parametrize(

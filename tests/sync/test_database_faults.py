@@ -369,15 +369,15 @@ def while_an_answer_is_held(hubspot: Emulator, act: Callable[[], object]) -> Ite
 
 def after_the_create(client: HubSpotClient, act: Callable[[], object]) -> None:
     """Act once, when HubSpot's answer to a create has come, and nothing of it is written."""
-    exchange, left = client.transport._exchange, [act]
+    send, left = client.transport._send, [act]
 
     def then_act(method: str, path: str, *more: Any) -> Any:
-        answer = exchange(method, path, *more)
+        answer = send(method, path, *more)
         if path.endswith("/batch/create") and left:
             left.pop()()
         return answer
 
-    client.transport._exchange = then_act  # type: ignore[method-assign,assignment]
+    client.transport._send = then_act  # type: ignore[method-assign,assignment]
 
 
 def assert_said(ended: Ended, fault: Fault, *, code: int) -> None:

@@ -115,6 +115,19 @@ def test_drain_stopped_by_a_401_stops_every_worker(
     assert report.claimed <= 400
 
 
+@pytest.mark.parametrize("shape", ["sqlite"])
+def test_drain_whose_quota_ends_asks_for_the_hour_once(
+    table: Contacts, drain: Drain, hubspot: Emulator
+) -> None:
+    fill(table, 400)
+    hubspot.latency = 0.2  # so that all four are in flight when the first one hears of it
+    hubspot.fault(path="/contacts/batch/read", status=429, policy="DAILY", times=None)
+    report = drain()
+    assert "It can go on at 20" in str(report.reason)
+    assert sum("/account-info/" in path for _, path in hubspot.requests) == 1
+    assert sum("/contacts/batch/read" in path for _, path in hubspot.requests) > 1
+
+
 @pytest.mark.parametrize("shape", ["sqlite", "app"])
 def test_drain_stopped_by_a_signal_settles_what_is_known(
     table: Contacts, drain: Drain, hubspot: Emulator

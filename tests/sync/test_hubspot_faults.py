@@ -72,8 +72,8 @@ LOOK_UP = Endpoint("look-up", "POST", r"objects/contacts/batch/read$", contains=
 STORED = replace(LOOK_UP, name="stored-ids", contains="'scrapersky_page_id'", stored=True)
 CREATE = Endpoint("create", "POST", r"/batch/create$", known=[False])
 UPDATE = Endpoint("update", "POST", r"/batch/update$", known=[True])
-SEARCH = Endpoint("search", "POST", r"/search$", way="one")
-SEARCH_TAKEN_OVER = replace(SEARCH, name="search-taken-over", way="takeover", known=[False])
+FIND = Endpoint("find", "GET", r"objects/contacts/[^/?]+%40", way="one")
+FIND_TAKEN_OVER = replace(FIND, name="find-taken-over", way="takeover", known=[False])
 POST = Endpoint("careful-create", "POST", r"objects/contacts$", known=[False], way="one")
 PATCH = Endpoint("careful-update", "PATCH", r"objects/contacts/\d+$", known=[True], way="one")
 READ = Endpoint(
@@ -84,7 +84,7 @@ PATCH_TAKEN_OVER = replace(PATCH, name="careful-update-taken-over", way="takeove
 
 LOOKS = [PORTAL, ACCOUNT]
 BATCHES = [LOOK_UP, STORED, CREATE, UPDATE]
-SEARCHES = [SEARCH, SEARCH_TAKEN_OVER]
+FINDS = [FIND, FIND_TAKEN_OVER]
 WRITES_OF_ONE = [POST, PATCH, POST_TAKEN_OVER, PATCH_TAKEN_OVER]
 
 
@@ -102,11 +102,11 @@ class Line:
         self.held: list[threading.Event] = []
         self.late: list[Exchange] = []
         self._transport = client.transport
-        self._exchange = client.transport._exchange
+        self._exchange = client.transport._send
         self._endpoint: Endpoint | None = None
         self._trouble: Trouble | None = None
         self._times = 0
-        client.transport._exchange = self._pass  # type: ignore[method-assign]
+        client.transport._send = self._pass  # type: ignore[method-assign]
 
     def break_down(self, endpoint: Endpoint, trouble: "Trouble", times: int | None) -> None:
         """Let the next requests of an endpoint meet trouble; None for all of them."""
@@ -442,10 +442,6 @@ OF_BATCHES = [
     *twists(),
 ]
 
-OF_SEARCH = [
-    *lies(UNFULFILLED | {"nobody": {"results": []}, "stranger": {"results": [STRANGER]}}, 200)
-]
-
 OF_ONE = [
     *lies({"lacks-all": {}, "no-id": {"properties": {}}, "null-id": STRANGER | {"id": None}}, 200)
 ]
@@ -462,12 +458,11 @@ OF_ACCOUNT = [*lies({"lacks-all": {}, "null": {"portalId": None}, "other": {"por
 
 
 MEETINGS: list[tuple[list[Endpoint], list[Trouble], int]] = [
-    ([*LOOKS, *BATCHES, *SEARCHES, READ, *WRITES_OF_ONE], EVERYWHERE, 13),
+    ([*LOOKS, *BATCHES, *FINDS, READ, *WRITES_OF_ONE], EVERYWHERE, 13),
     ([LOOK_UP, CREATE, UPDATE], OF_BATCHES, 3),
     ([STORED], OF_BATCHES, 6),
-    (SEARCHES, OF_SEARCH, 5),
-    ([READ, *WRITES_OF_ONE], OF_ONE, 4),
-    (WRITES_OF_ONE, ABOUT_ANOTHER, 3),
+    ([*FINDS, READ, *WRITES_OF_ONE], OF_ONE, 4),
+    ([*FINDS, *WRITES_OF_ONE], ABOUT_ANOTHER, 3),
     ([PORTAL], OF_PORTAL, 3),
     ([ACCOUNT], OF_ACCOUNT, 2),
 ]
@@ -696,8 +691,8 @@ def test_takeovers_that_all_meet_one_trouble_stop_the_run_at_the_tenth(
     table: Contacts, runs: Runs, hubspot: Emulator, line: Line
 ) -> None:
     """They go one at a time, so the first nine are settled before it is clear: each pays once."""
-    fill(table, hubspot, replace(SEARCH_TAKEN_OVER, known=[False] * MANY))
-    line.break_down(SEARCH, Trouble("500", answered(status=500)), times=None)
+    fill(table, hubspot, replace(FIND_TAKEN_OVER, known=[False] * MANY))
+    line.break_down(FIND, Trouble("500", answered(status=500)), times=None)
     report = runs.queue()
     assert (report.state, report.claimed) == (RunState.STOPPED, 10)
     assert "takes no writes" in str(report.reason)

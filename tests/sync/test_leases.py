@@ -143,7 +143,6 @@ def refuse_twice(hubspot: Emulator, status: int, **headers: str) -> None:
     """Refuse each kind of request of the careful lane twice, before it is carried out."""
     for method, path in (
         ("POST", "/properties/"),
-        ("POST", "/search$"),
         ("GET", "/contacts/"),
         ("PATCH", "/contacts/"),
         ("POST", "/contacts$"),

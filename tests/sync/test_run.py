@@ -202,7 +202,7 @@ def test_stop_by_401_in_the_careful_lane_costs_no_attempt(
     # Refused in every batch, these two are left to the careful lane.
     hubspot.fault(path="/batch/create", contains=emails[4], status=400, times=None)
     hubspot.fault(path="/batch/create", contains=emails[7], status=400, times=None)
-    hubspot.fault(path="/search", contains=emails[4], status=401)
+    hubspot.fault(path=emails[4].replace("@", "%40"), status=401)
     report = runs.queue(10)
     assert outcomes(report) == {"created": 8, "stopped": 1, "released": 1}
     assert nothing_is_processing(table)

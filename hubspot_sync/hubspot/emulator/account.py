@@ -36,6 +36,7 @@ class Account:
     search_finds_secondary: bool = False  # by `email`; reports differ
     time_zone: str = "US/Eastern"
     clock: Callable[[], float] = time.time  # seconds since 1970; limits, lag and dates follow it
+    reformats_phones: bool = False  # whether a phone number is stored as HubSpot would write it
     contact_quota: int | None = None  # contacts that the account may hold
     # Method and path of each request since `reset_requests`.
     requests: list[tuple[str, str]] = field(default_factory=list, init=False)

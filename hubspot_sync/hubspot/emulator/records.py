@@ -7,7 +7,7 @@ from hubspot_sync.hubspot.emulator.account import Account
 from hubspot_sync.hubspot.emulator.answers import ApiError, Json, Problem, invalid, iso
 from hubspot_sync.hubspot.emulator.definitions import ALWAYS_SHOWN, DEFAULT_PROPERTIES, STAGES
 from hubspot_sync.hubspot.emulator.portal import Contact, Portal
-from hubspot_sync.hubspot.emulator.values import InvalidValueError, stored_value
+from hubspot_sync.hubspot.emulator.values import InvalidValueError, reformatted_phone, stored_value
 
 
 class Records:
@@ -89,6 +89,8 @@ class Records:
             message = f'"{name}" is a read only property; its value cannot be set.'
             raise InvalidValueError("READ_ONLY_VALUE", message)
         stored = stored_value(definition, value) if value else ""
+        if name == "phone" and self._account.reformats_phones:
+            stored = reformatted_phone(stored)
         if name == "email" and stored in self._portal.blocked:
             # The words are those that HubSpot's user interface looks for; the code is a guess.
             raise InvalidValueError("INVALID_EMAIL", "email has been GDPR blacklisted")

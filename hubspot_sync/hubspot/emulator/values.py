@@ -38,6 +38,18 @@ def stored_value(definition: Json, value: str) -> str:
     return value
 
 
+def reformatted_phone(value: str) -> str:
+    """Return a phone number with its country's code, a national one as if it were German."""
+    digits = re.sub(r"\(0\)|[^0-9]", "", value)
+    if not digits:
+        return value
+    if value.strip().startswith("+"):
+        return f"+{digits}"
+    if digits.startswith("00"):
+        return f"+{digits[2:]}"
+    return f"+49 {digits[1:3]} {digits[3:]}" if digits.startswith("0") else f"+49 {digits}"
+
+
 def normal_email(email: object) -> str:
     """Return an address as HubSpot stores and compares it."""
     return str(email).strip().lower()
