@@ -95,7 +95,7 @@ def assert_came_true(
         assert end.outcome is {
             CREATE: OutcomeName.CREATED,
             UPDATE: OutcomeName.UPDATED,
-            FAIL: OutcomeName.FAILED,
+            FAIL: OutcomeName.REJECTED,
         }.get(plan.action)
         assert set(end.shared_with) == set(plan.shared_with)
         if plan.action is FAIL:
