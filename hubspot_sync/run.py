@@ -66,7 +66,7 @@ class Run:
     ) -> None:
         self.plan = plan
         self.pulse = pulse
-        self.ledger = Ledger(plan.attempts)
+        self.ledger = Ledger(plan.attempts, pulse.now)
         self.requests = 0
         self.stop_reason: str | None = None
         self._remark: str | None = None
