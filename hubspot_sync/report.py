@@ -2,12 +2,14 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from hubspot_sync.rules.advice import Reason, reason_of
+from hubspot_sync.rules.mail import Group, Summary
 from hubspot_sync.rules.mapping import CustomProperty
 from hubspot_sync.rules.pace import Quota
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
@@ -24,6 +26,11 @@ MOST_UNDELIVERED_LISTED = 1_000
 DELIVERED = (OutcomeName.CREATED, OutcomeName.UPDATED, OutcomeName.UNCHANGED)
 REFUSED = (OutcomeName.FAILED, OutcomeName.EXHAUSTED, OutcomeName.REJECTED)
 """What becomes of contacts that are not delivered through their own fault."""
+UNDELIVERED = (*REFUSED, OutcomeName.STOPPED)
+"""What becomes of contacts whose row says why they were not delivered."""
+MOST_REASONS = 100
+"""Reasons that a run tells apart: HubSpot's words vary, and memory must not grow with them."""
+OTHER_REASONS = Reason("other reasons", "See hubspot-sync status.")
 GIVEN_BACK = (OutcomeName.RELEASED, OutcomeName.STOPPED)
 """What a run that cannot go on makes of its contacts."""
 
@@ -59,6 +66,8 @@ class ContactReport:
         attempts: how many it has in all.
         code: what refused it: HubSpot's code or one of ours.
         shared_with: contacts with the same email, which had the same delivery.
+        is_takeover: an earlier run died holding it.
+        ended_at: when its row was written, by this machine's clock.
     """
 
     id: UUID
@@ -70,6 +79,8 @@ class ContactReport:
     error: str | None = None
     next_retry_at: datetime | None = None
     shared_with: tuple[UUID, ...] = ()
+    is_takeover: bool = False
+    ended_at: datetime | None = None
     code: str | None = None
 
 
@@ -83,6 +94,9 @@ class RunReport:
         due_remaining: contacts due when it ended; None where that could not be asked.
         signal: the number of the signal that ended it.
         quota: what HubSpot's last answer said about the day.
+        taken_over: contacts that an earlier run held when it died.
+        undelivered: the contacts that were not delivered, by outcome and reason.
+        notices: sentences about the run that are always mailed.
     """
 
     command: str
@@ -96,6 +110,9 @@ class RunReport:
     contacts: tuple[ContactReport, ...] = ()
     signal: int | None = None
     quota: Quota | None = None
+    taken_over: int = 0
+    undelivered: tuple[Group, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def of_nothing(cls, run_id: str, state: RunState, reason: str) -> "RunReport":
@@ -111,6 +128,18 @@ class RunReport:
     def failures(self) -> int:
         """The contacts that failed by their own fault."""
         return sum(self.counts.get(name, 0) for name in REFUSED)
+
+    @property
+    def summary(self) -> Summary:
+        """What the run's mail is made of."""
+        return Summary(
+            stopped=self.reason if self.state is RunState.STOPPED else None,
+            disabled=self.reason if self.state is RunState.DISABLED else None,
+            notices=self.notices,
+            taken_over=self.taken_over,
+            groups=self.undelivered,
+            settled=self.claimed - self.counts.get(OutcomeName.RELEASED, 0),
+        )
 
     @property
     def exit_code(self) -> int:
@@ -208,12 +237,18 @@ class Check:
 
 
 class Ledger:
-    """Keeps the account of a run: one line a contact."""
+    """Keeps the account of a run: one line a contact.
 
-    def __init__(self, attempts: int) -> None:
+    Args:
+        attempts: attempts that a contact has in all.
+        now: this machine's clock.
+    """
+
+    def __init__(self, attempts: int, now: Callable[[], datetime]) -> None:
         self.counts: Counter[OutcomeName] = Counter()
         self.contacts: list[ContactReport] = []
         self._attempts = attempts
+        self._now = now
         self._lists_delivered = True
 
     @property
@@ -235,6 +270,8 @@ class Ledger:
             code=settlement.code,
             next_retry_at=settlement.next_retry_at,
             shared_with=tuple(shared_with),
+            is_takeover=claim.is_takeover,
+            ended_at=self._now(),
         )
         self.counts[report.outcome] += 1
         is_listed = self._lists_delivered or report.outcome not in DELIVERED
@@ -252,6 +289,34 @@ class Ledger:
         if any(self.counts[name] for name in REFUSED):
             return RunState.PARTIAL
         return RunState.DONE
+
+
+class Tally:
+    """Counts what a run's mail is made of, contact by contact."""
+
+    def __init__(self) -> None:
+        self.taken_over = 0
+        self._counts: Counter[tuple[OutcomeName, Reason]] = Counter()
+        self._examples: dict[tuple[OutcomeName, Reason], UUID] = {}
+
+    def note(self, contact: ContactReport) -> None:
+        """Count a contact that has come to its end."""
+        self.taken_over += contact.is_takeover
+        if contact.outcome not in UNDELIVERED:
+            return
+        kind = (contact.outcome, reason_of(contact.error or ""))
+        if kind not in self._counts and len(self._counts) >= MOST_REASONS:
+            kind = (contact.outcome, OTHER_REASONS)
+        self._counts[kind] += 1
+        self._examples.setdefault(kind, contact.id)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The contacts that were not delivered, the most frequent reason first."""
+        return tuple(
+            Group(outcome, reason, count, self._examples[outcome, reason])
+            for (outcome, reason), count in self._counts.most_common()
+        )
 
 
 def run_to_json(report: RunReport) -> dict[str, object]:

@@ -76,7 +76,7 @@ class Run:
     ) -> None:
         self.plan = plan
         self.pulse = pulse
-        self.ledger = Ledger(plan.attempts)
+        self.ledger = Ledger(plan.attempts, pulse.now)
         self.passed_over = PassedOver()
         self.requests = 0
         self.stop_reason: str | None = None

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from hubspot_sync.errors import SettingsError, WrongUsage
+from hubspot_sync.rules.mail import Mail
 from hubspot_sync.rules.mapping import STANDARD_PROPERTIES, PropertyNames
 from hubspot_sync.rules.retry import RetryPolicy
 
@@ -67,6 +68,7 @@ class Settings:
         interval: how often cron runs `sync-queue`.
         lease: how long a claim holds before another run may take it over.
         quota_reserve: per cent of the portal's daily requests left to its other apps.
+        mail: what a run says on standard error.
         heartbeat_url: where a monitor is told of runs; None where there is none.
         metrics_file: the file of metrics; None where none is wanted.
     """
@@ -85,6 +87,7 @@ class Settings:
     lease: timedelta = timedelta(minutes=10)
     workers: int = 4
     quota_reserve: int = 5
+    mail: Mail = Mail.STOPS
     heartbeat_url: str | None = field(default=None, repr=False)
     metrics_file: Path | None = None
     property_names: PropertyNames = field(default_factory=PropertyNames)
@@ -277,6 +280,7 @@ def _read(read: "_Reader") -> Settings:
         lease=timedelta(minutes=read.number("HUBSPOT_SYNC_LEASE_MINUTES", 10, 1, 1440)),
         workers=read.number("HUBSPOT_SYNC_WORKERS", 4, 1, 32),
         quota_reserve=read.number("HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT", 5, 0, 90),
+        mail=read.mail("HUBSPOT_SYNC_MAIL"),
         heartbeat_url=read.heartbeat_url("HUBSPOT_SYNC_HEARTBEAT_URL"),
         metrics_file=read.metrics_file("HUBSPOT_SYNC_METRICS_FILE"),
         property_names=PropertyNames(
@@ -352,6 +356,12 @@ class _Reader:
             return raw.lower() if raw.lower() in _TRUE + _FALSE else None
 
         return self.text(name, str(default).lower(), check, "true or false") in _TRUE
+
+    def mail(self, name: str) -> Mail:
+        def check(raw: str) -> str | None:
+            return raw.lower() if raw.lower() in set(Mail) else None
+
+        return Mail(self.text(name, Mail.STOPS, check, "stops or failures"))
 
     def token(self, name: str) -> str:
         value = self._raw(name)

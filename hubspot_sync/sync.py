@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -133,6 +133,7 @@ class Sync:
             due_remaining=self._due_remaining(),
             contacts=tuple(run.ledger.contacts),
             signal=signal,
+            notices=_notices(run.passed_over.refused),
         )
 
     def _due_remaining(self) -> int | None:
@@ -143,3 +144,16 @@ class Sync:
             return self._queue.count_due()
         except (DatabaseUnavailable, WrongUsage):
             return None
+
+
+def _notices(refused: Mapping[UUID, str]) -> tuple[str, ...]:
+    """Say which contacts the database did not let the run claim."""
+    if not refused:
+        return ()
+    contact_id, why = next(iter(refused.items()))
+    words = (
+        f"The database does not let the run claim {len(refused):,} of the contacts, such as "
+        f"{contact_id} ({why}). Look at the table's constraints, triggers and rules; the others "
+        "went on."
+    )
+    return (words,)

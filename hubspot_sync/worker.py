@@ -242,7 +242,7 @@ class Worker:
             return Failed(self._own_fault(ours, group.contact))
 
     def _own_fault(self, fault: Exception, contact: Contact | None = None) -> str:
-        log.warning(
+        log.info(
             "hubspot-sync stumbled over contact %s (%s)",
             contact.id if contact else "(one of a batch)",
             type(fault).__name__,

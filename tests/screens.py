@@ -151,6 +151,7 @@ def set_stage() -> Iterator[Stage]:
         given: tuple[tuple[object, str, object], ...] = (
             (terminal, "Console", lambda **_: stage.screen),
             (terminal, "is_seen", lambda: True),
+            (runs, "is_seen", lambda: True),
             (database, "create_engine", stage.open_database),
             (deliver, "new_pulse", stage.pulse),
             (set_up, "new_pulse", stage.pulse),

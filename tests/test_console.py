@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,13 @@ cheaply = settings(
 )
 
 
-def shown(show: Callable[[], object], columns: str) -> tuple[str, str]:
-    """Return what is printed at a width: standard output and standard error."""
+def shown(show: Callable[[], object], columns: str, *, is_seen: bool = True) -> tuple[str, str]:
+    """Return what a person sees at a width, or what goes to a file: standard output and error."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setenv("COLUMNS", columns)
         patch.setenv("NO_COLOR", "1")
+        patch.setattr("hubspot_sync.console.runs.is_seen", lambda: is_seen)
         show()
     return out.getvalue(), err.getvalue()
 
@@ -86,8 +88,9 @@ def check_table(show: Callable[[], object], columns: str, rows: int) -> str:
 
 def contact(email: str | None, error: str = "", hubspot_id: str | None = "20001") -> ContactReport:
     return ContactReport(
-        KEY, email, OutcomeName.SUPERSEDED, 4, 4, hubspot_id, error_text(error) or None, NOW
-    )
+        KEY, email, OutcomeName.SUPERSEDED, 4, 4, hubspot_id, error_text(error) or None, NOW,
+        ended_at=NOW,
+    )  # fmt: skip
 
 
 def run_report(*contacts: ContactReport, reason: str | None = None) -> RunReport:
@@ -219,6 +222,42 @@ def test_table_of_a_reset_keeps_every_column_readable(columns: str) -> None:
     out = check_table(lambda: console.show_reset(rows, 2), columns, 2)
     assert "ada@x.org" in out
     assert "20001" in out
+
+
+@cheaply
+@given(st.lists(st.tuples(emails, words), min_size=1, max_size=5))
+@example([(odd, odd) for odd in (*ODD, *MARKUP)])
+def test_table_in_a_log_is_a_line_a_contact_and_obeys_no_word(
+    told: list[tuple[str | None, str]],
+) -> None:
+    report = run_report(*(contact(email, error) for email, error in told))
+    out, _ = shown(lambda: console.show_run(report, as_json=False), "40", is_seen=False)
+    assert not DANGEROUS.search(out.replace("\n", ""))
+    heads, *rows, _sentence = out.split("\n")[:-1]
+    assert heads.startswith("Time ")
+    assert len(rows) == len(told)
+    assert all(line.startswith("2026-11-24T09:30:00Z  5d0c0ffe  ") for line in rows)
+
+
+def test_table_in_a_log_is_as_wide_as_its_content_and_has_every_contact() -> None:
+    long, error = f"{'a' * 64}@{'d' * 60}.example", "no " * 150
+    report = run_report(
+        contact("李@x.org", error),
+        *(contact(long) for _ in range(80)),
+        replace(contact("back@x.org"), outcome=OutcomeName.RELEASED),
+    )
+    report = replace(report, counts={OutcomeName.SUPERSEDED: 81, OutcomeName.RELEASED: 1})
+    out, _ = shown(lambda: console.show_run(report, as_json=False), "40", is_seen=False)
+    heads, first, *others, total = out.splitlines()
+    assert error.strip() in first
+    assert [line for line in others if long not in line] == []
+    assert {cell_len(line[: line.index("superseded")]) for line in (first, *others)} == {
+        heads.index("Outcome")
+    }
+    assert (len(others), "back@x.org" in out) == (80, False)
+    assert "81 superseded" in total
+    assert "1 released" in total
+    assert "not shown" not in total
 
 
 def test_table_shows_no_more_than_fifty_rows() -> None:

@@ -82,12 +82,16 @@ ERROR_COLUMN = "hubspot_processing_error"
 
 SOURCES: Mapping[str, tuple[str, str]] = {
     "cli/deliver.py _disabled": (WARNINGS, "adds to its reason the file that holds the token"),
-    "console/runs.py _failures": (WARNINGS, "joins what it says of some and of others"),
     "hubspot/preview.py _NOT_TOLD": (CONTACT, "goes through _planned as an argument"),
+    "rules/mail.py _became": (WARNINGS, "begins a line of the mail"),
+    "rules/mail.py _more": (WARNINGS, "is a line of the mail"),
+    "rules/mail.py _taken_over": (WARNINGS, "is a line of the mail"),
+    "rules/mail.py mail_lines": (WARNINGS, "a run's reason goes into a line of the mail"),
     "rules/reaction.py _rejection": (CONTACT, "adds the administrator's rule to HubSpot's words"),
     "rules/settlement.py instead_of": (CONTACT, "its words reach the row as a replaced field"),
     "run.py _TOO_SLOW": (HUBSPOT, "is the reason of a run that nothing else stopped"),
     "store/check_up.py _fault_of": (DESK, "its answers reach _table in a list"),
+    "sync.py _notices": (WARNINGS, "they are handed over as a field of the report"),
     "sync.py Sync._report": (HUBSPOT, "the signal's words are handed over as a field"),
 }
 """Functions and constants whose messages no place shows: each of their sentences counts.
@@ -100,8 +104,7 @@ _HUBSPOTS = "HubSpot's words, or the code in them"
 
 PASSED_ON: Mapping[str, str] = {
     "cli/set_up.py _check_up": _ERRORS,
-    "console/runs.py _failures": "what it joins is found by `SOURCES`",
-    "console/runs.py show_run": "the run's reason, and what `_failures` says",
+    "console/runs.py show_run": "lines of the mail, which are found by `SOURCES`",
     "doctor.py look_at_queue_health": "alarms, and an error's own words",
     "doctor.py look_at_settings": "the faults of settings",
     "hubspot/check_up.py _properties": _ERRORS,

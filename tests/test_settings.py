@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hubspot_sync.environment import read_env_file
 from hubspot_sync.errors import SettingsError, WrongUsage
+from hubspot_sync.rules.mail import Mail
 from hubspot_sync.rules.mapping import PropertyNames
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.settings import (
@@ -84,6 +85,7 @@ def test_variables_that_hold_nothing_count_as_not_set(nothing: str) -> None:
         "HUBSPOT_SYNC_RETRY_DELAY_MINUTES",
         "HUBSPOT_SYNC_RETRY_EXPONENTIAL",
         "HUBSPOT_SYNC_LEASE_MINUTES",
+        "HUBSPOT_SYNC_MAIL",
         "HUBSPOT_SYNC_HEARTBEAT_URL",
         "HUBSPOT_SYNC_METRICS_FILE",
         "HUBSPOT_SYNC_WORKERS",
@@ -717,6 +719,7 @@ def test_faults_are_all_told_together() -> None:
         "HUBSPOT_SYNC_LEASE_MINUTES": "x",
         "HUBSPOT_SYNC_WORKERS": "x",
         "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT": "x",
+        "HUBSPOT_SYNC_MAIL": "x",
         "HUBSPOT_SYNC_HEARTBEAT_URL": "x",
         "HUBSPOT_SYNC_METRICS_FILE": "x",
         "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID": "X",
@@ -729,6 +732,24 @@ def test_faults_are_all_told_together() -> None:
     by_file = _faults(HUBSPOT_API_KEY_FILE="x", HUBSPOT_PORTAL_ID="x")
     assert told == set(variables)
     assert told | {fault.split()[0] for fault in by_file} == known_names()
+
+
+@pytest.mark.parametrize(
+    ("given", "mail"),
+    [
+        ("", Mail.STOPS),
+        ("stops", Mail.STOPS),
+        ("failures", Mail.FAILURES),
+        ("Failures ", Mail.FAILURES),
+    ],
+)
+def test_mail(given: str, mail: Mail) -> None:
+    assert load_settings({"HUBSPOT_SYNC_MAIL": given}).mail is mail
+
+
+def test_mail_that_is_neither_says_what_it_may_be() -> None:
+    fault = _fault(HUBSPOT_SYNC_MAIL="all")
+    assert fault == "HUBSPOT_SYNC_MAIL is 'all'; it must be stops or failures."
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,15 @@ from hubspot_sync.cli.parts import (
     read_settings,
 )
 from hubspot_sync.errors import Refused, WrongUsage
-from hubspot_sync.report import ContactReport, LogFormat, RunReport, RunState, new_run_id
+from hubspot_sync.report import (
+    ContactReport,
+    LogFormat,
+    RunReport,
+    RunState,
+    Tally,
+    new_run_id,
+)
+from hubspot_sync.rules.mail import Mail
 from hubspot_sync.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,7 +81,10 @@ def sync_queue(
         ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing unless something went wrong.")
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Print nothing where nothing is mailed; see HUBSPOT_SYNC_MAIL."
+        ),
     ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -112,7 +123,8 @@ def sync_queue(
 
         return look_at_queue(engine, settings.lease, patience=PATIENCE)
 
-    run = _Begun(settings, engine, plan, _Show(as_json=as_json, quiet=quiet, report=report))
+    show = _Show(settings.mail, as_json=as_json, quiet=quiet, report=report)
+    run = _Begun(settings, engine, plan, show)
     console.name_run(run.run_id)
     with run.pulse.ending.listen(), watch_run(settings, run.run_id, look) as watch:
         ended = _run_queue(run, watch)
@@ -170,7 +182,7 @@ def sync_one(
     def run_one(sync: "Sync") -> RunReport:
         return sync.run_one(key, force=force)
 
-    run = _Begun(settings, engine, plan, _Show(as_json=as_json))
+    run = _Begun(settings, engine, plan, _Show(Mail.FAILURES, as_json=as_json))
     console.name_run(run.run_id)
     with run.pulse.ending.listen():
         return _deliver(run, run_one).exit_code
@@ -178,8 +190,9 @@ def sync_one(
 
 @dataclass(frozen=True, slots=True)
 class _Show:
-    """Where the account of a run goes."""
+    """Where the account of a run goes, and how much of it."""
 
+    mail: Mail
     as_json: bool
     quiet: bool = False
     report: Path | None = None
@@ -238,7 +251,8 @@ def _disabled(settings: Settings, run_id: str) -> RunReport:
 def _show_not_begun(run: _Begun, report: RunReport) -> RunReport:
     from hubspot_sync import console
 
-    console.show_run(report, as_json=run.show.as_json, quiet=run.show.quiet)
+    show = run.show
+    console.show_run(report, as_json=show.as_json, quiet=show.quiet, mail=show.mail)
     return report
 
 
@@ -259,7 +273,9 @@ def _deliver(
     pulse, queue = run.pulse, open_queue(settings, run.engine)
     # One pace for all workers of the run; a person who sends one contact may use the reserve.
     pace = Pace(pulse, reserve_percent=reserve_percent)
-    listeners: list[Callable[[ContactReport], None]] = [watch.note] if watch else []
+    tally = Tally()
+    listeners: list[Callable[[ContactReport], None]] = [tally.note]
+    listeners += [watch.note] if watch else []
     with ExitStack() as stack:
         if show.report:
             listeners.append(stack.enter_context(OutcomeFile(show.report, run.run_id)).note)
@@ -282,8 +298,13 @@ def _deliver(
             run_id=run.run_id,
             on_settled=on_settled,
         )
-        ended = replace(start(sync), quota=pace.quota)
-    console.show_run(ended, as_json=show.as_json, quiet=show.quiet)
+        ended = replace(
+            start(sync),
+            quota=pace.quota,
+            taken_over=tally.taken_over,
+            undelivered=tally.groups,
+        )
+    console.show_run(ended, as_json=show.as_json, quiet=show.quiet, mail=show.mail)
     return ended
 
 

@@ -4,7 +4,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -20,11 +19,14 @@ from hubspot_sync.console.terminal import (
     clock,
     contacts,
     counted,
+    is_seen,
     make_console,
     new_table,
     print_json,
     say,
+    say_rows,
     say_when,
+    stamp,
     warn,
 )
 from hubspot_sync.report import (
@@ -37,6 +39,7 @@ from hubspot_sync.report import (
     RunState,
     run_to_json,
 )
+from hubspot_sync.rules.mail import Mail, mail_lines
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH, OutcomeName
 
 if TYPE_CHECKING:
@@ -63,72 +66,93 @@ _STYLES = {
 }
 
 
-def show_run(report: RunReport, *, as_json: bool, quiet: bool = False) -> None:
-    """Show what became of a run; with `quiet` only where something went wrong."""
-    held_up = report.counts.get(OutcomeName.STOPPED, 0)
+def show_run(
+    report: RunReport, *, as_json: bool, quiet: bool = False, mail: Mail = Mail.FAILURES
+) -> None:
+    """Show what became of a run.
+
+    Args:
+        report: what became of it.
+        as_json: print its document to standard output instead of a table and its totals.
+        quiet: print those only where something is mailed.
+        mail: what goes to standard error; where that is a terminal, a person wants to know all.
+    """
+    lines = mail_lines(report.summary, Mail.FAILURES if sys.stderr.isatty() else mail)
+    is_fine = report.state in (RunState.DONE, RunState.BUSY)
+    is_fine &= not report.counts.get(OutcomeName.STOPPED)
     if as_json:
         print_json(run_to_json(report))
-    elif quiet and report.state in (RunState.DONE, RunState.BUSY) and not held_up:
-        return
-    else:
-        _show_contacts(_without_delivered(report) if quiet else report)
-    if report.state is RunState.DISABLED:
-        warn(f"{report.reason}", is_logged=not as_json)
-    elif report.state is RunState.STOPPED:
-        warn(f"The run stopped: {report.reason}", is_logged=not as_json)
-    elif report.failures:
-        warn(_failures(report))
-    if held_up and report.state is not RunState.STOPPED:
-        warn(
-            f"{contacts(held_up)} could not be sent now, and will be tried again. The table says "
-            "why."
-        )
+    elif not quiet:
+        _show_contacts(report, report.contacts)
+    elif lines and not is_fine:
+        _show_contacts(report, _undelivered(report))
+    for line in lines:
+        warn(line, is_logged=not as_json)
 
 
-def _without_delivered(report: RunReport) -> RunReport:
-    """Return the report of what a mail is read for; what was given back is as it was before."""
+def _undelivered(report: RunReport) -> Sequence[ContactReport]:
+    """Return the contacts that something went wrong with."""
     well = (*DELIVERED, OutcomeName.RELEASED)
-    wrong = tuple(each for each in report.contacts if each.outcome not in well)
-    return replace(report, contacts=wrong)
+    return [each for each in report.contacts if each.outcome not in well]
 
 
-def _show_contacts(report: RunReport) -> None:
-    if report.contacts:
-        make_console().print(_contact_table(report))
+def _show_contacts(report: RunReport, listed: Sequence[ContactReport]) -> None:
+    if is_seen():
+        shown = listed[:MOST_ROWS]
+        unlisted = max(0, report.claimed - len(shown))
+    else:
+        # What was given back is as it was; its number is among the totals.
+        shown = [each for each in listed if each.outcome is not OutcomeName.RELEASED]
+        unlisted = max(0, report.summary.settled - len(shown))
+    if shown and is_seen():
+        make_console().print(_contact_table(shown, report))
+    elif shown:
+        say_rows([("Time", "Run", *_COLUMNS), *(_logged(each, report) for each in shown)])
     if report.state is not RunState.DISABLED:
-        say_when(_summary(report))
+        say_when(_summary(report, unlisted))
 
 
-def _failures(report: RunReport) -> str:
-    again = report.counts.get(OutcomeName.FAILED, 0)
-    ended = report.counts.get(OutcomeName.EXHAUSTED, 0)
-    rejected = report.counts.get(OutcomeName.REJECTED, 0)
-    told = [
-        f"{again} failed and will be tried again" if again else "",
-        f"{ended} {'stays' if ended == 1 else 'stay'} in Error until marked again" if ended else "",
-        f"{rejected} rejected: correct and mark again" if rejected else "",
-    ]
-    return f"{'; '.join(each for each in told if each)}. The table says why."
+_COLUMNS = ("Email", "Outcome", "HubSpot id", "Try", "Next UTC", "Message")
 
 
-def _contact_table(report: RunReport) -> Table:
+def _contact_table(shown: Sequence[ContactReport], report: RunReport) -> Table:
     table = new_table()
-    table.add_column("Email", overflow="fold", min_width=16)
-    table.add_column("Outcome", no_wrap=True)
-    table.add_column("HubSpot id", no_wrap=True)
-    table.add_column("Try", no_wrap=True)
-    table.add_column("Next UTC", no_wrap=True)
-    table.add_column("Message", overflow="fold")
-    for contact in report.contacts[:MOST_ROWS]:
+    for column in _COLUMNS:
+        is_folded = column in ("Email", "Message")
+        table.add_column(
+            column,
+            overflow="fold" if is_folded else "ellipsis",
+            no_wrap=not is_folded,
+            min_width=16 if column == "Email" else None,
+        )
+    for contact in shown:
+        email, outcome, *middle, message = _cells(contact, report)
         table.add_row(
-            cell(contact.email or f"(none) {contact.id}", MOST_OF_EMAIL),
-            Text(contact.outcome, style=_STYLES.get(contact.outcome, "")),
-            Text(contact.hubspot_contact_id or ""),
-            Text(f"{contact.attempt}/{contact.attempts}"),
-            Text(clock(contact.next_retry_at)),
-            cell(_message(contact, report), MAX_ERROR_LENGTH),
+            cell(email, MOST_OF_EMAIL),
+            Text(outcome, style=_STYLES.get(contact.outcome, "")),
+            *map(Text, middle),
+            cell(message, MAX_ERROR_LENGTH),
         )
     return table
+
+
+def _logged(contact: ContactReport, report: RunReport) -> tuple[str, ...]:
+    """Return a contact's row where nobody looks on: a search for an email finds when and where."""
+    when = stamp(contact.ended_at) if contact.ended_at else ""
+    email, *middle, message = _cells(contact, report)
+    told = (cell(email, MOST_OF_EMAIL).plain, *middle, cell(message, MAX_ERROR_LENGTH).plain)
+    return (when, report.run_id, *told)
+
+
+def _cells(contact: ContactReport, report: RunReport) -> tuple[str, ...]:
+    return (
+        contact.email or f"(none) {contact.id}",
+        contact.outcome,
+        contact.hubspot_contact_id or "",
+        f"{contact.attempt}/{contact.attempts}",
+        clock(contact.next_retry_at),
+        _message(contact, report),
+    )
 
 
 def _message(contact: ContactReport, report: RunReport) -> str:
@@ -146,13 +170,12 @@ def _sharing(shared_with: Sequence[UUID]) -> str:
     return f"one delivery with {others}" + (f" and {more} more" if more > 0 else "")
 
 
-def _summary(report: RunReport) -> str:
+def _summary(report: RunReport, unlisted: int) -> str:
     if report.state is RunState.BUSY:
         return str(report.reason)
     if not report.claimed:
         return "Nothing is due." if report.due_remaining == 0 else "No contact was claimed."
     told = [f"{report.counts[name]} {name}" for name in OutcomeName if report.counts.get(name)]
-    hidden = max(0, sum(report.counts.values()) - min(len(report.contacts), MOST_ROWS))
     parts = [
         f"{contacts(report.claimed)}: {', '.join(told)}",
         f"{counted(report.requests, 'request')} in {report.seconds:.1f} s",
@@ -161,8 +184,8 @@ def _summary(report: RunReport) -> str:
         # What was given back is among them.
         given_back = report.counts.get(OutcomeName.RELEASED)
         parts.append(f"{report.due_remaining} {'' if given_back else 'more '}due")
-    if hidden:
-        parts.append(f"{hidden} not shown")
+    if unlisted:
+        parts.append(f"{unlisted} not shown")
     return "; ".join(parts) + f" (run {report.run_id})."
 
 

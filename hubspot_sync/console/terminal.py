@@ -7,10 +7,12 @@ cron can send the one to a log and mail the other.
 import json
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TextIO, cast
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -50,9 +52,26 @@ def say(sentence: str) -> None:
     make_console().print(Text(blank + visible(sentence.strip("\n"))), soft_wrap=True)
 
 
+def say_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for a file: one line a row, as wide as its content, nothing cut or wrapped."""
+    safe = [[visible(text) for text in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*safe, strict=True)]
+    output = Guarded(sys.stdout)
+    for row in safe:
+        cells = zip(row, widths, strict=True)
+        line = "  ".join(text + " " * (width - cell_len(text)) for text, width in cells)
+        output.write(line.rstrip() + "\n")
+    output.flush()
+
+
 def say_when(sentence: str) -> None:
     """Print a sentence that a log is searched for: with the time, where nobody looks on."""
-    say(sentence if is_seen() else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {sentence}")
+    say(sentence if is_seen() else f"{stamp(datetime.now(UTC))} {sentence}")
+
+
+def stamp(moment: datetime) -> str:
+    """Return the date and time that a line of a log begins with."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def is_seen() -> bool:

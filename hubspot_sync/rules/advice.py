@@ -23,7 +23,7 @@ class Reason:
 
 
 _CORRECT = "Correct the contact and mark it again (enqueue), or skip it."
-_COMES_BACK = "Nothing: it is tried again by itself."
+COMES_BACK = "Nothing: it is tried again by itself."
 
 _REASONS = tuple(
     (re.compile(pattern), reason)
@@ -48,7 +48,7 @@ _REASONS = tuple(
             r"Its worker died at each",
             Reason("its worker died each time", "Read those runs' logs; then sync-one ID -v."),
         ),
-        (r"Its worker died", Reason("its worker died", _COMES_BACK)),
+        (r"Its worker died", Reason("its worker died", COMES_BACK)),
         (
             r"hubspot-sync could not handle",
             Reason("a fault of hubspot-sync", "Report it, with what sync-one ID -v says."),
@@ -63,11 +63,11 @@ _REASONS = tuple(
         ),
         (
             r"HubSpot's daily limit|\d+ of the portal's|The portal's rate",
-            Reason("HubSpot's limits were used up", _COMES_BACK),
+            Reason("HubSpot's limits were used up", COMES_BACK),
         ),
         (
             r"HubSpot answers, but takes no writes|HubSpot gives no usable answer",
-            Reason("HubSpot took no writes", _COMES_BACK),
+            Reason("HubSpot took no writes", COMES_BACK),
         ),
         (
             r"(?!HubSpot refused the contact).*, though it answers other requests",
@@ -75,13 +75,13 @@ _REASONS = tuple(
         ),
         (
             r"HubSpot is down|HubSpot asks to come back|the run was asked to end|the lease is n",
-            Reason("HubSpot was away, or the run was stopped", _COMES_BACK),
+            Reason("HubSpot was away, or the run was stopped", COMES_BACK),
         ),
         (
             r"The database refuses",
             Reason("the database refuses it", "Look at the table's constraints and triggers."),
         ),
-        (r"The database", Reason("the database was away", _COMES_BACK)),
+        (r"The database", Reason("the database was away", COMES_BACK)),
     )
 )
 

@@ -410,13 +410,13 @@ def _write_instead(connection: Connection, settlement: Settlement, why: str | No
 
 def _log_taken(taken: _Taken) -> None:
     for key in taken.freed:
-        log.warning(
+        log.info(
             "contact %s: freed; its worker died and nobody wants it sent", key, extra=_named(key)
         )
     for key in (claim.contact.id for claim in taken.claims if claim.is_takeover):
         log.info("contact %s: taken over; its worker died", key, extra=_named(key))
     for key, why in taken.refused.items():
-        log.warning(
+        log.info(
             "contact %s: passed over; the database refuses to change its row (%s)",
             key,
             why,

@@ -1,5 +1,6 @@
 """The program as its users run it: in this process, or as a process of its own."""
 
+import errno
 import json
 import os
 import re
@@ -70,6 +71,16 @@ class Program:
 def untimed(out: str) -> str:
     """Return an output without the time that a run's last sentence begins with in a log."""
     return re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", out, flags=re.MULTILINE)
+
+
+def read_terminal(terminal: int) -> bytes:
+    """Return what was shown on a terminal next; nothing once nobody holds its other end."""
+    try:
+        return os.read(terminal, 65_536)
+    except OSError as end:
+        if end.errno == errno.EIO:
+            return b""
+        raise
 
 
 def environment(database_url: str, hubspot_url: str) -> dict[str, str]:

@@ -178,10 +178,10 @@ def test_run_does_what_the_dry_run_said(
 ) -> None:
     keys = fill(table, hubspot)
     planned = dry(program)
-    told = ["create", "update", "create", "create", "create", "fail", "create"]
+    told = ["create", "update", "create", "create", "create", "reject", "create"]
     assert actions(planned) == dict(zip(map(str, keys), told, strict=True))
     done = program.run("sync-queue", "--json").document
-    words = {"created": "create", "updated": "update", "rejected": "fail"}
+    words = {"created": "create", "updated": "update", "rejected": "reject"}
     assert {each["id"]: words[each["outcome"]] for each in done["contacts"]} == actions(planned)
     errors = {each["id"]: each["error"] for each in planned["contacts"]}
     assert {each["id"]: each["error"] for each in done["contacts"]} == errors
@@ -371,7 +371,7 @@ def test_screen_counts_and_says_that_nothing_was_written(
 ) -> None:
     fill(table, hubspot)
     out = screen(program, columns).out
-    assert "7 contacts of 7 due: 5 create, 1 fail, 1 update." in out
+    assert "7 contacts of 7 due: 5 create, 1 reject, 1 update." in out
     assert "nothing was written" in out
 
 
@@ -412,7 +412,7 @@ def test_screen_on_a_terminal_is_a_diff_in_colour(
     assert "firstname: \x1b[31mIda\x1b[0m -> \x1b[32mAda\x1b[0m" in coloured
     assert "phone: \x1b[31m+44 20\x1b[0m -> \x1b[32m+44 1\x1b[0m" in coloured
     assert "\x1b[32mcreate\x1b[0m" in coloured
-    assert "\x1b[31mfail" in coloured
+    assert "\x1b[31mreject" in coloured
     assert "\x1b[2m1 unchanged" in coloured
     assert ANSI.sub("", coloured) == screen(program, 100).out
 

@@ -39,7 +39,7 @@ def test_json_leaves_standard_output_to_the_document(table: Contacts, program: P
     table.add("bad")
     ended = program.run_process("sync-queue", "--json", "--verbose")
     assert json.loads(ended.out)["state"] == "partial"
-    assert "1 rejected: correct and mark again" in ended.err
+    assert "1 rejected, which no retry can change" in ended.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

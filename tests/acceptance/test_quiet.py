@@ -1,6 +1,5 @@
 """What cron hears of a run, and what a person at a terminal sees while it goes on."""
 
-import errno
 import io
 import os
 import pty
@@ -10,16 +9,18 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from hubspot_sync.cli import app
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.run_places import take_place
-from tests.acceptance.program import Ended, Program
+from tests.acceptance.program import Ended, Program, read_terminal
 from tests.conftest import TOKEN
 from tests.tables import Contacts
 
@@ -35,6 +36,13 @@ DEAD: dict[str, Any] = {
 
 def quiet(program: Program, *arguments: str, **more: str) -> Ended:
     return program.run("sync-queue", "--quiet", *arguments, **more)
+
+
+def rejected(key: UUID) -> str:
+    return (
+        f"1 rejected, which no retry can change: not an email address (contact {key}). Correct the "
+        "contact and mark it again (enqueue), or skip it.\n"
+    )
 
 
 # Quiet
@@ -78,13 +86,13 @@ def test_quiet_run_that_is_one_too_many_prints_nothing(
 @both_databases
 def test_quiet_run_with_failures_says_all_that_matters(table: Contacts, program: Program) -> None:
     table.add("ada@x.org")
-    table.add("bad")
-    ended = quiet(program)
+    key = table.add("bad")
+    ended = quiet(program, HUBSPOT_SYNC_MAIL="failures")
     assert ended.code == 1
     assert re.search(r"bad +rejected +1/4", ended.out)
     assert "ada@x.org" not in ended.out
     assert "2 contacts: 1 created, 1 rejected" in ended.out
-    assert ended.err == "1 rejected: correct and mark again. The table says why.\n"
+    assert ended.err == rejected(key)
 
 
 @pytest.mark.parametrize("option", [["--quiet"], ["--report", "outcomes.jsonl"]])
@@ -114,20 +122,27 @@ def test_quiet_run_that_is_disabled_says_so(table: Contacts, program: Program) -
 
 @on_sqlite
 def test_contact_that_has_to_wait_is_told_beside_those_that_were_delivered(
-    table: Contacts, program: Program, hubspot: Emulator
+    table: Contacts, program: Program, hubspot: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trickle of good contacts must not hide that others never get through."""
+    monkeypatch.setattr("hubspot_sync.clock.Ending.sleep", lambda *_: None)
     table.add("ada@x.org")
-    table.add("bob@x.org")
+    key = table.add("bob@x.org")
     hubspot.fault(
         method="POST", contains="bob@x.org", path=r"/objects/contacts$|/create", status=429,
         policy="SECONDLY", times=None,
     )  # fmt: skip
-    ended = quiet(program)
-    told = "1 contact could not be sent now, and will be tried again. The table says why.\n"
+    assert quiet(program) == Ended(0, "", "")
+    table.age_all(timedelta(minutes=6))
+    table.add("cyd@x.org")
+    ended = quiet(program, HUBSPOT_SYNC_MAIL="failures")
+    told = (
+        "1 could not be sent now, and will be tried again: HubSpot's limits were used up (contact "
+        f"{key}).\n"
+    )
     assert (ended.code, ended.err) == (0, told)
     assert "rate limit is used up" in " ".join(ended.out.split())
-    assert "ada@x.org" not in ended.out
+    assert "cyd@x.org" not in ended.out
 
 
 @on_sqlite
@@ -142,8 +157,112 @@ def test_quiet_run_tells_of_a_dead_worker(table: Contacts, program: Program) -> 
     key = table.add(**DEAD)
     ended = quiet(program)
     assert (ended.code, ended.out) == (0, "")
+    assert ended.err.startswith("1 contact was taken over from a run that died")
+    assert len(ended.err.splitlines()) == 1
+    assert str(key) not in ended.err
+
+
+# Mail
+
+
+@on_sqlite
+def test_kill_that_left_four_hundred_contacts_is_one_line(
+    table: Contacts, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hubspot_sync.clock.Ending.sleep", lambda *_: None)
+    table.add_all([f"c{number}@x.org" for number in range(400)], **DEAD)
+    ended = program.run("sync-queue", "--limit", "400", HUBSPOT_SYNC_MAIL="failures")
+    assert (ended.code, "400 contacts: 400 created" in ended.out) == (0, True)
     (line,) = ended.err.splitlines()
-    assert f"contact {key}: taken over; its worker died" in line
+    assert line.startswith("400 contacts were taken over from a run that died")
+
+
+@pytest.mark.parametrize("option", [[], ["--quiet"], ["--json"]])
+@on_sqlite
+def test_single_failures_are_mailed_on_request_alone(
+    table: Contacts, program: Program, option: list[str]
+) -> None:
+    def run(**more: str) -> Ended:
+        table.clear()
+        table.add_all(["bad", "also bad", None])
+        table.add(name="x" * 70_000)
+        return program.run("sync-queue", *option, **more)
+
+    ended = run()
+    assert (ended.code, ended.err) == (1, "")
+    assert (ended.out == "") == (option == ["--quiet"])
+    ended = run(HUBSPOT_SYNC_MAIL="failures")
+    assert ended.code == 1
+    assert [line.partition(" (")[0] for line in ended.err.splitlines()] == [
+        "2 rejected, which no retry can change: not an email address",
+        "1 rejected, which no retry can change: no email address",
+        "1 failed and will be tried again: HubSpot refuses it: VALUE_TOO_LONG on firstname",
+    ]
+    assert "@" not in ended.err
+
+
+@on_sqlite
+def test_run_whose_every_contact_was_rejected_is_mailed(table: Contacts, program: Program) -> None:
+    table.add_all(["bad", "also bad", "worse"])
+    ended = program.run("sync-queue", "--quiet")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("3 rejected, which no retry can change: not an email address")
+    assert len(re.findall(r"(?:bad|worse) +rejected", ended.out)) == 3
+
+
+@on_sqlite
+def test_contact_that_used_up_its_attempts_is_mailed(table: Contacts, program: Program) -> None:
+    key = table.add(
+        name="x" * 70_000, hubspot_sync_status="Queued", hubspot_processing_status="Error",
+        retry_count=3, last_failed_crm="hubspot",
+    )  # fmt: skip
+    table.add("ada@x.org")
+    ended = program.run("sync-queue")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("1 stays in Error until marked again: HubSpot refuses it: VALUE_TOO_LO")
+    assert f"(contact {key})" in line
+
+
+@on_sqlite
+def test_many_reasons_leave_a_mail_short(
+    table: Contacts, program: Program, hubspot: Emulator
+) -> None:
+    table.add("ada@x.org")
+    for number in range(12):
+        email = f"c{number}@x.org"
+        table.add(email)
+        problem = {"message": "odd", "code": f"ODD_{number}", "in": "phone"}
+        refused: dict[str, Any] = {"status": "error", "message": "odd", "errors": [problem]}
+        hubspot.fault(
+            method="POST", path="/contacts", contains=email, status=400, body=refused, times=None
+        )
+    ended = program.run("sync-queue", "--limit", "20", HUBSPOT_SYNC_MAIL="failures")
+    assert "1 created, 12 failed" in ended.out
+    lines = ended.err.splitlines()
+    assert (len(lines), lines[-1][:25]) == (8, "5 lines more are left out")
+
+
+@on_sqlite
+def test_whoever_sends_one_contact_is_told_all(table: Contacts, program: Program) -> None:
+    key = table.add(name="x" * 70_000)
+    assert "1 failed and will be tried again" in program.run("sync-one", str(key)).err
+
+
+@on_sqlite
+def test_log_has_a_line_a_contact_with_its_address_whole(table: Contacts, program: Program) -> None:
+    long = f"{'a' * 60}@{'d' * 60}.example"
+    table.add(long)
+    table.add("bad")
+    ended = CliRunner().invoke(app, ["sync-queue"], env=program.environment, catch_exceptions=False)
+    heads, *rows, total = ended.stdout.splitlines()
+    run_id = re.search(r"\(run (\w+)\)", total)
+    assert heads.split()[:4] == ["Time", "Run", "Email", "Outcome"]
+    assert run_id
+    assert len(rows) == 2
+    for row in rows:
+        assert re.match(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ  {run_id[1]}  ", row)
+    assert [row for row in rows if f" {long} " in row and "created" in row]
+    assert [row for row in rows if " bad " in row and row.endswith("mark the contact again.")]
 
 
 @on_sqlite
@@ -185,7 +304,7 @@ def on_terminal(program: Program, *arguments: str, columns: int = 100, **more: s
     """Run a command whose standard error is a terminal, and return all that went there."""
     ours, theirs = pty.openpty()
     shown: list[bytes] = []
-    reader = threading.Thread(target=lambda: shown.extend(iter(lambda: _read(ours), b"")))
+    reader = threading.Thread(target=lambda: shown.extend(iter(lambda: read_terminal(ours), b"")))
     reader.start()
     terminal = {"TERM": "xterm-256color", "COLUMNS": str(columns), "NO_COLOR": "1"}
     try:
@@ -202,16 +321,6 @@ def on_terminal(program: Program, *arguments: str, columns: int = 100, **more: s
         reader.join(20)
         os.close(ours)
     return Ended(int(code or 0), out.getvalue(), b"".join(shown).decode())
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65_536)
-    except OSError as end:
-        if end.errno == errno.EIO:
-            # Nobody holds the other end any more.
-            return b""
-        raise
 
 
 def screen(shown: str) -> list[str]:
@@ -246,15 +355,15 @@ def test_progress_shows_on_a_terminal_and_leaves_nothing_behind(
 ) -> None:
     hubspot.daily_limit = 250_000
     for number in range(10):
-        table.add(f"c{number}@x.org" if number else "bad")
-    ended = on_terminal(program, "sync-queue")
+        key = table.add(f"c{number}@x.org" if number < 9 else "bad")
+    ended = on_terminal(program, "sync-queue", columns=300)
     assert "10 contacts: 9 created, 1 rejected" in ended.out
     last = bars(ended.err)[-1]
     assert "10/10" in last
     assert re.search(r"\d/s", last)
     assert "1 not delivered, 249,99" in last
     assert "requests left today" in last
-    assert screen(ended.err) == ["1 rejected: correct and mark again. The table says why."]
+    assert screen(ended.err) == rejected(key).splitlines()
 
 
 @on_sqlite
@@ -291,11 +400,12 @@ def test_progress_fits_a_terminal_of_eighty_columns(
 
 @on_sqlite
 def test_record_of_the_log_stands_on_a_line_of_its_own(table: Contacts, program: Program) -> None:
-    table.add(**DEAD)
-    ended = on_terminal(program, "sync-queue", columns=200)
+    table.add()
+    report = "--report", "/dev/full"
+    ended = on_terminal(program, "sync-queue", *report, columns=300)
     (line,) = screen(ended.err)
     assert re.match(r"2\d{3}-\d\d-\d\dT\S+Z WARNING ", line)
-    assert line.endswith("its worker died")
+    assert "is not whole" in line
 
 
 @on_sqlite

@@ -158,6 +158,7 @@ def shown(report: RunReport, columns: str, *, as_json: bool = False) -> tuple[st
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setenv("COLUMNS", columns)
+        patch.setattr("hubspot_sync.console.runs.is_seen", lambda: True)
         console.show_run(report, as_json=as_json)
     return out.getvalue(), err.getvalue()
 
