@@ -224,6 +224,18 @@ def enqueue_changes(row: Row, now: datetime) -> Changes:
     return changes | (cleared_retry_columns() if row.retry_columns_are_ours else {})
 
 
+def skip_changes(row: Row, *, is_held: bool) -> Changes:
+    """Return what sets the decision to Skipped, and takes the contact out of the queue.
+
+    Of a contact that a run holds the decision alone is set: its state is the run's, which respects
+    the decision as it settles. A state of Queued that stayed would send it as soon as the decision
+    is any other one.
+    """
+    skipped: Changes = {"hubspot_sync_status": SyncStatus.SKIPPED}
+    is_asked = row.processing_status in (ProcessingStatus.QUEUED, ProcessingStatus.PROCESSING)
+    return {**skipped, "hubspot_processing_status": None} if is_asked and not is_held else skipped
+
+
 def leave_to_them(row: Row) -> dict[str, object]:
     """Take our own marks off a row whose decision was withdrawn or made anew meanwhile."""
     if row.processing_status == ProcessingStatus.PROCESSING:

@@ -31,6 +31,7 @@ from hubspot_sync.rules.lifecycle import (
     enqueue_changes,
     is_held,
     reset_changes,
+    skip_changes,
 )
 from hubspot_sync.rules.mapping import normalise_email
 from hubspot_sync.store.database import retried, transaction
@@ -45,7 +46,6 @@ MOST_HELD = 10_000
 """Contacts that runs hold, or died holding, that are told."""
 
 _c = contacts.c
-_SKIPPED: Changes = {"hubspot_sync_status": SyncStatus.SKIPPED}
 _IS_RETRIED = and_(
     _c.hubspot_sync_status == SyncStatus.QUEUED,
     _c.hubspot_processing_status == ProcessingStatus.ERROR,
@@ -185,10 +185,10 @@ class Marking:
         """
 
         def change(rows: list[Row], _: datetime) -> list[tuple[UUID, Changes]]:
-            return [(row.contact.id, _skip_changes(row)) for row in rows]
+            return [(row.contact.id, skip_changes(row, is_held=False)) for row in rows]
 
         def change_held(rows: list[Row]) -> list[tuple[UUID, Changes]]:
-            return [(row.contact.id, _SKIPPED) for row in rows]
+            return [(row.contact.id, skip_changes(row, is_held=True)) for row in rows]
 
         chunks = self._chunks(_can_be_skipped(wanted), change=change, change_held=change_held)
         count, held = _sum(chunks)
@@ -313,16 +313,6 @@ def find_keys(engine: Engine, wanted: Selection) -> list[UUID]:
     """Return the keys of the contacts that are meant."""
     with transaction(engine, read_only=True) as connection:
         return list(connection.scalars(select(_c.id).where(_selected(wanted)).order_by(_c.id)))
-
-
-def _skip_changes(row: Row) -> Changes:
-    """Return what skips a contact that nobody holds, and takes it out of the queue.
-
-    A state of Queued that stayed would send it as soon as the decision is any other one.
-    """
-    if row.processing_status in (ProcessingStatus.QUEUED, ProcessingStatus.PROCESSING):
-        return {**_SKIPPED, "hubspot_processing_status": None}
-    return _SKIPPED
 
 
 def _sum(chunks: Iterator[tuple[list[Row], list[Row]]]) -> tuple[int, list[Row]]:
