@@ -122,6 +122,7 @@ def look_at_portal_health(settings: Settings, client: "HubSpotClient", pace: "Pa
         client,
         settings.api_key,
         pace,
+        settings.mapping,
         portal_id=settings.portal_id,
         reserve_percent=settings.quota_reserve,
     )

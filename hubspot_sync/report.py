@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
 
 from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.mail import Group, Summary
-from hubspot_sync.rules.mapping import CustomProperty
+from hubspot_sync.rules.mapping import CustomProperty, Key
 from hubspot_sync.rules.pace import Quota
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
 
@@ -70,7 +69,7 @@ class ContactReport:
         ended_at: when its row was written, by this machine's clock.
     """
 
-    id: UUID
+    id: Key
     email: str | None
     outcome: OutcomeName
     attempt: int
@@ -78,7 +77,7 @@ class ContactReport:
     hubspot_contact_id: str | None = None
     error: str | None = None
     next_retry_at: datetime | None = None
-    shared_with: tuple[UUID, ...] = ()
+    shared_with: tuple[Key, ...] = ()
     is_takeover: bool = False
     ended_at: datetime | None = None
     code: str | None = None
@@ -163,6 +162,7 @@ class PlannedAction(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
+    UNCHANGED = "unchanged"
     FAIL = "fail"
     REJECT = "reject"
     UNKNOWN = "not known"
@@ -179,14 +179,14 @@ class PlannedContact:
         shared_with: contacts with the same email, which would have the same delivery.
     """
 
-    id: UUID
+    id: Key
     email: str | None
     action: PlannedAction
     hubspot_contact_id: str | None = None
     message: str | None = None
     changes: tuple[PropertyChange, ...] = ()
     unchanged: int = 0
-    shared_with: tuple[UUID, ...] = ()
+    shared_with: tuple[Key, ...] = ()
 
 
 class PropertyState(StrEnum):
@@ -256,7 +256,7 @@ class Ledger:
         """The contacts claimed so far."""
         return sum(self.counts.values())
 
-    def add(self, settlement: Settlement, shared_with: Sequence[UUID] = ()) -> ContactReport:
+    def add(self, settlement: Settlement, shared_with: Sequence[Key] = ()) -> ContactReport:
         """Enter the end of a claim, and say which contacts had the same delivery."""
         claim = settlement.claim
         report = ContactReport(
@@ -297,7 +297,7 @@ class Tally:
     def __init__(self) -> None:
         self.taken_over = 0
         self._counts: Counter[tuple[OutcomeName, Reason]] = Counter()
-        self._examples: dict[tuple[OutcomeName, Reason], UUID] = {}
+        self._examples: dict[tuple[OutcomeName, Reason], Key] = {}
 
     def note(self, contact: ContactReport) -> None:
         """Count a contact that has come to its end."""

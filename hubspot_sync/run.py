@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.errors import (
@@ -17,7 +16,7 @@ from hubspot_sync.errors import (
     Signature,
 )
 from hubspot_sync.report import DELIVERED, ContactReport, Ledger
-from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
+from hubspot_sync.rules.mapping import Key, PropertyMapping
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
 from hubspot_sync.rules.verdict import Tally, Verdict
 from hubspot_sync.rules.words import one_line
@@ -45,6 +44,7 @@ class Plan:
     """What a run is to go by.
 
     Attributes:
+        mapping: what is to be filled.
         lease: how long a claim holds.
         attempts: attempts that a contact has in all.
         portal_id: the only portal that may be written to; None for any.
@@ -53,7 +53,7 @@ class Plan:
         workers: batches in flight at once.
     """
 
-    names: PropertyNames
+    mapping: PropertyMapping
     lease: timedelta
     attempts: int
     portal_id: str | None = None
@@ -86,7 +86,7 @@ class Run:
         self._on_settled = on_settled
         self._lock = threading.Lock()
         self._mapping_lock = threading.Lock()
-        self._mapping: PropertyMap | None = None
+        self._mapping: PropertyMapping | None = None
         self._day_lock = threading.Lock()
         self._is_day_asked = False
         self._next_day: datetime | None = None
@@ -116,7 +116,7 @@ class Run:
             with self._lock:
                 self._reserved -= unused
 
-    def mapping(self, client: "HubSpotClient") -> PropertyMap:
+    def mapping(self, client: "HubSpotClient") -> PropertyMapping:
         """Look at the portal, once a run, before anything is written to it.
 
         Raises:
@@ -129,7 +129,7 @@ class Run:
                     raise Interrupted("the run was asked to end")
                 from hubspot_sync.hubspot.portal import look_at_portal
 
-                self._mapping = look_at_portal(client, self.plan.names, self.plan.portal_id)
+                self._mapping = look_at_portal(client, self.plan.mapping, self.plan.portal_id)
             return self._mapping
 
     def next_day(self, client: "HubSpotClient") -> datetime | None:
@@ -207,9 +207,7 @@ class Run:
         with self._lock:
             self.requests += requests
 
-    def note(
-        self, settlements: Sequence[Settlement], shared: "dict[UUID, tuple[UUID, ...]]"
-    ) -> None:
+    def note(self, settlements: Sequence[Settlement], shared: "dict[Key, tuple[Key, ...]]") -> None:
         """Enter the ends of claims into the account."""
         with self._lock:
             for settlement in settlements:

@@ -15,7 +15,12 @@ from urllib.parse import urlsplit
 
 from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.rules.mail import Mail
-from hubspot_sync.rules.mapping import STANDARD_PROPERTIES, PropertyNames
+from hubspot_sync.rules.mapping import (
+    STANDARD_PROPERTIES,
+    PropertyMapping,
+    PropertyNames,
+    built_in_mapping,
+)
 from hubspot_sync.rules.retry import RetryPolicy
 
 DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
@@ -91,6 +96,11 @@ class Settings:
     heartbeat_url: str | None = field(default=None, repr=False)
     metrics_file: Path | None = None
     property_names: PropertyNames = field(default_factory=PropertyNames)
+
+    @property
+    def mapping(self) -> PropertyMapping:
+        """How contacts become HubSpot's records."""
+        return built_in_mapping(self.property_names)
 
     def require_api_key(self) -> None:
         """Raise WrongUsage where a command needs HubSpot and there is no token."""

@@ -5,12 +5,12 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from hubspot_sync.clock import Pulse, start_deaf
 from hubspot_sync.errors import DatabaseUnavailable, RunStopped, WrongUsage
 from hubspot_sync.report import ContactReport, RunReport, new_run_id
 from hubspot_sync.rules.lifecycle import Claim
+from hubspot_sync.rules.mapping import Key
 from hubspot_sync.run import Plan, Run
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import BATCH, Worker
@@ -64,7 +64,7 @@ class Sync:
                 self._work_together([lambda: first.work_queue(claims), *others])
         return self._report("sync-queue")
 
-    def run_one(self, contact_id: UUID, *, force: bool = False) -> RunReport:
+    def run_one(self, contact_id: Key, *, force: bool = False) -> RunReport:
         """Deliver one contact now, whatever its status.
 
         Raises:
@@ -146,7 +146,7 @@ class Sync:
             return None
 
 
-def _notices(refused: Mapping[UUID, str]) -> tuple[str, ...]:
+def _notices(refused: Mapping[Key, str]) -> tuple[str, ...]:
     """Say which contacts the database did not let the run claim."""
     if not refused:
         return ()

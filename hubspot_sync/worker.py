@@ -8,22 +8,21 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.errors import (
     DatabaseUnavailable,
     EveryoneRefused,
-    HubSpotSyncError,
     Interrupted,
     QuotaSpent,
     Refused,
     RunStopped,
     WrongUsage,
 )
+from hubspot_sync.hubspot.ends import Cut, Ends, Exposure
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
 from hubspot_sync.rules.lifecycle import Claim
-from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
+from hubspot_sync.rules.mapping import Contact, Key, email_fault, to_properties
 from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import (
     UNDELIVERED,
@@ -41,7 +40,8 @@ from hubspot_sync.run import Run
 from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
 
 if TYPE_CHECKING:
-    from hubspot_sync.hubspot.batch_lane import BatchLane, Ends
+    from hubspot_sync.hubspot.batch_lane import BatchLane
+    from hubspot_sync.hubspot.careful_lane import Lanes
     from hubspot_sync.hubspot.client import HubSpotClient
 
 log = logging.getLogger(__name__)
@@ -73,12 +73,12 @@ class Worker:
         self._open_client = open_client
         self._pulse: Pulse = run.pulse
         self._lane: BatchLane | None = None
-        self._waiting: dict[UUID, Claim] = {}
+        self._waiting: dict[Key, Claim] = {}
         self._withheld: list[Delivery] = []
         self._unsettled: list[Delivery] = []
         self._claimed_before = 0.0
         self._client: HubSpotClient | None = None
-        self._shared: dict[UUID, tuple[UUID, ...]] = {}
+        self._shared: dict[Key, tuple[Key, ...]] = {}
 
     def work_queue(self, claims: list[Claim] | None = None) -> None:
         """Deliver what is due until nothing is, or the run has taken all that it may.
@@ -125,7 +125,7 @@ class Worker:
             self._run.give_back(wanted - len(claims))
         return claims
 
-    def work_one(self, contact_id: UUID, *, force: bool) -> None:
+    def work_one(self, contact_id: Key, *, force: bool) -> None:
         """Deliver one contact now, whatever its status.
 
         Raises:
@@ -159,23 +159,31 @@ class Worker:
         self._shared = {}
         carefully = carefully or any(claim.is_lone for claim in claims)
         try:
-            lane, mapping = self._prepare()
-            self._deliver(lane, self._map(mapping), carefully=carefully)
-        except Interrupted as end:
-            log.info("no further request starts: %s", end)
-            self._withhold_unconfirmed(f"{end} before HubSpot confirmed it")
-        except RunStopped as stop:
-            told = self._with_hour(stop)
-            was_sent = not (isinstance(told, QuotaSpent) and told.kept_back)
-            # Nobody pays for what is everyone's, those whose refusal was still open included.
-            self._withheld = [(claim, Stopped(str(told))) for claim, _ in self._withheld]
-            self._withhold_unconfirmed(str(told), with_refused=was_sent)
-            raise told from stop
+            lane = self._prepare()
+            lane.deliver(self._map(lane.lanes), self._conclude, self._stumble, carefully=carefully)
+        except Cut as cut:
+            self._end(cut.why, cut.exposure)
+        except (Interrupted, RunStopped) as why:
+            self._end(why, Exposure())
         finally:
             self._unsettled += self._withheld
             self._unsettled += [(claim, Released()) for claim in self._waiting.values()]
             self._withheld, self._waiting = [], {}
             self._settle_rest()
+
+    def _end(self, why: Interrupted | RunStopped, exposure: Exposure) -> None:
+        """Give what may have been written its outcome; a stop goes on to the run."""
+        if isinstance(why, Interrupted):
+            log.info("no further request starts: %s", why)
+            self._stop_groups(exposure.unconfirmed, f"{why} before HubSpot confirmed it")
+            return
+        told = self._with_hour(why)
+        # Nobody pays for what is everyone's, those whose refusal was still open included.
+        self._withheld = [(claim, Stopped(str(told))) for claim, _ in self._withheld]
+        self._stop_groups(exposure.unconfirmed, str(told))
+        if not (isinstance(told, QuotaSpent) and told.kept_back):
+            self._stop_groups(exposure.refused, str(told))
+        raise told from why
 
     def _with_hour(self, stop: RunStopped) -> RunStopped:
         """Add the hour at which the day's quota begins anew, where that is why the run stops."""
@@ -184,22 +192,22 @@ class Worker:
         next_day = self._run.next_day(self._client)
         return stop if next_day is None else stop.until(next_day)
 
-    def _prepare(self) -> "tuple[BatchLane, PropertyMap]":
+    def _prepare(self) -> "BatchLane":
         """Look at the portal, once a run, before anything is written to it."""
+        if self._client is None:
+            self._client = self._open_client()
+        self._client.transport.hold_lease_until(self._lease_ends - SETTLE_MARGIN.total_seconds())
+        mapping = self._run.mapping(self._client)
         if self._lane is None:
             from hubspot_sync.hubspot.batch_lane import BatchLane
-            from hubspot_sync.hubspot.careful_lane import CarefulLane
+            from hubspot_sync.hubspot.careful_lane import CarefulLane, Lanes
 
-            self._client = self._open_client()
-            may_be_renamed = self._queue.may_be_renamed
-            careful = CarefulLane(self._client, may_be_renamed)
-            self._lane = BatchLane(self._client, careful, may_be_renamed)
-        client = self._lane.client
-        client.transport.hold_lease_until(self._lease_ends - SETTLE_MARGIN.total_seconds())
-        self._lane.begin()
-        return self._lane, self._run.mapping(client)
+            client, object_type = self._client, self._client.object_type
+            lanes = Lanes(client, mapping, object_type, self._queue.may_be_renamed)
+            self._lane = BatchLane(lanes, CarefulLane(lanes))
+        return self._lane
 
-    def _map(self, mapping: PropertyMap) -> list[Group]:
+    def _map(self, lanes: "Lanes") -> list[Group]:
         """Map and group what can be sent; settle what cannot, before any request."""
         today = self._pulse.now().date()
         unsendable: list[Delivery] = []
@@ -207,7 +215,11 @@ class Worker:
         for claim in list(self._waiting.values()):
             try:
                 fault = _fault_of(claim)
-                properties = {} if fault else to_properties(claim.contact, mapping, today)
+                properties = (
+                    {}
+                    if fault
+                    else to_properties(claim.contact, lanes.mapping, today, lanes.object_type)
+                )
             except Exception as ours:  # noqa: BLE001 - it must not bar the others
                 fault = Failed(self._own_fault(ours, claim.contact))
             if fault:
@@ -219,27 +231,8 @@ class Worker:
         self._run.give_back(sum(isinstance(fault, Rejected) for _, fault in unsendable))
         return group_by_email(mapped)
 
-    def _deliver(self, lane: "BatchLane", groups: list[Group], *, carefully: bool) -> None:
-        if not carefully:
-            try:
-                for ends in lane.deliver(groups):
-                    self._conclude(ends)
-            except HubSpotSyncError:
-                raise
-            except Exception as ours:  # noqa: BLE001 - it must not bar the others
-                # One by one then, so that what we cannot handle does not bar the others.
-                self._own_fault(ours)
-        for group in groups:
-            if any(member.id in self._waiting for member in group.members):
-                self._conclude([(group, self._deliver_one(lane, group))])
-
-    def _deliver_one(self, lane: "BatchLane", group: Group) -> Outcome:
-        try:
-            return lane.deliver_one(group)
-        except HubSpotSyncError:
-            raise
-        except Exception as ours:  # noqa: BLE001 - it must not bar the others
-            return Failed(self._own_fault(ours, group.contact))
+    def _stumble(self, fault: Exception, group: Group | None) -> Outcome:
+        return Failed(self._own_fault(fault, group.contact if group else None))
 
     def _own_fault(self, fault: Exception, contact: Contact | None = None) -> str:
         log.info(
@@ -254,7 +247,7 @@ class Worker:
             "of the program: run sync-one on it with --verbose, and report what it says."
         )
 
-    def _conclude(self, ends: "Ends") -> None:
+    def _conclude(self, ends: Ends) -> None:
         """Settle contacts, except where a refusal may yet turn out to be everyone's."""
         certain: list[Delivery] = []
         verdict = self._run.verdict
@@ -263,7 +256,8 @@ class Worker:
             signature = signature_of(outcome)
             if isinstance(outcome, UNDELIVERED) and outcome.signature:
                 self._note_refusal(group, outcome)
-            if isinstance(outcome, Delivered):
+            if isinstance(outcome, Delivered) and not outcome.unchanged:
+                # What HubSpot was not sent says nothing about what it takes.
                 self._run.accepted()
                 verdict = self._run.verdict
                 certain += self._withheld
@@ -297,12 +291,9 @@ class Worker:
             if member.id in self._waiting
         ]
 
-    def _withhold_unconfirmed(self, reason: str, *, with_refused: bool = False) -> None:
+    def _stop_groups(self, groups: Iterable[Group], reason: str) -> None:
         """Mark as stopped what may have been written, or was in the request that was refused."""
-        if self._lane is None:
-            return
-        exposed = self._lane.unconfirmed + (self._lane.in_request if with_refused else [])
-        for group in exposed:
+        for group in groups:
             self._withheld += self._deliveries(group, Stopped(reason))
 
     def _settle(self, deliveries: Iterable[Delivery]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -19,18 +18,19 @@ for name in [name for name in os.environ if name.startswith(("HUBSPOT_", "PG"))]
 os.environ.pop("DATABASE_URL", None)
 
 from hubspot_sync.clock import Ending, Pulse  # noqa: E402 - the environment is cleaned first
-from hubspot_sync.hubspot.careful_lane import CarefulLane  # noqa: E402
+from hubspot_sync.hubspot.careful_lane import CarefulLane, Lanes  # noqa: E402
 from hubspot_sync.hubspot.client import HubSpotClient  # noqa: E402
 from hubspot_sync.hubspot.emulator import Emulator  # noqa: E402
 from hubspot_sync.hubspot.transport import Transport  # noqa: E402
 from hubspot_sync.report import ContactReport, RunReport  # noqa: E402
 from hubspot_sync.rules.identity import Rename  # noqa: E402
-from hubspot_sync.rules.mapping import PropertyNames, custom_properties  # noqa: E402
+from hubspot_sync.rules.mapping import Key, PropertyMapping  # noqa: E402
 from hubspot_sync.rules.retry import RetryPolicy  # noqa: E402
 from hubspot_sync.run import Plan  # noqa: E402
 from hubspot_sync.store.contact_queue import ContactQueue  # noqa: E402
 from hubspot_sync.store.database import create_table, make_engine  # noqa: E402
 from hubspot_sync.sync import Sync  # noqa: E402
+from tests.contacts import MAPPING, contacts_client  # noqa: E402
 from tests.postgres_server import postgres_server  # noqa: E402
 from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts  # noqa: E402
 
@@ -195,7 +195,7 @@ def hubspot() -> Iterator[Emulator]:
 
 def add_custom_properties(emulator: Emulator) -> None:
     """Give a portal what `create-properties` makes."""
-    for custom in custom_properties(PropertyNames()):
+    for custom in MAPPING.custom_properties:
         emulator.add_property(
             {
                 "name": custom.name,
@@ -214,10 +214,10 @@ def client(hubspot: Emulator, pulse: Pulse) -> Iterator[HubSpotClient]:
         hubspot.url,
         TOKEN,
         timeout_seconds=5,
-        custom_properties=[custom.name for custom in custom_properties(PropertyNames())],
+        custom_properties=[custom.name for custom in MAPPING.custom_properties],
         pulse=pulse,
     )
-    yield HubSpotClient(transport)
+    yield contacts_client(transport)
     transport.close()
 
 
@@ -226,10 +226,15 @@ def all_renamed(renames: Sequence[Rename]) -> frozenset[str]:
     return frozenset(rename.record_id for rename in renames)
 
 
+def lanes_of(client: HubSpotClient, mapping: PropertyMapping = MAPPING) -> Lanes:
+    """What the lanes go by, where every record may be renamed."""
+    return Lanes(client, mapping, client.object_type, all_renamed)
+
+
 @pytest.fixture
 def lane(client: HubSpotClient) -> CarefulLane:
     """The careful lane to that HubSpot."""
-    return CarefulLane(client, all_renamed)
+    return CarefulLane(lanes_of(client))
 
 
 @dataclass
@@ -245,7 +250,7 @@ class Runs:
         """Run `sync-queue` with one worker, if not told otherwise."""
         return self.make(limit=limit, **plan).run_queue()
 
-    def one(self, key: UUID, *, force: bool = False) -> RunReport:
+    def one(self, key: Key, *, force: bool = False) -> RunReport:
         """Run `sync-one`."""
         return self.make().run_one(key, force=force)
 
@@ -256,7 +261,7 @@ class Runs:
         return Sync(
             self.table_queue,
             lambda: self.client,
-            Plan(names=PropertyNames(), lease=LEASE, attempts=POLICY.max_retries + 1, **plan),
+            Plan(mapping=MAPPING, lease=LEASE, attempts=POLICY.max_retries + 1, **plan),
             pulse=self.pulse,
             on_settled=self.on_settled,
         )

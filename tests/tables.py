@@ -7,6 +7,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine, text
 
+from hubspot_sync.rules.mapping import Key
+
 _STATUSES = "('New', 'Selected', 'Queued', 'Processing', 'Complete', 'Error', 'Skipped')"
 _STATES = "('Queued', 'Processing', 'Complete', 'Error')"
 
@@ -130,12 +132,12 @@ class Contacts:
             connection.execute(insert, [self._keys(row) for row in rows])
         return [row["id"] for row in rows]
 
-    def change(self, key: UUID, **columns: Any) -> None:
+    def change(self, key: Key, **columns: Any) -> None:
         """Update a contact as the app would."""
         assigned = ", ".join(f"{name} = :{name}" for name in columns)
         self._execute(f"UPDATE contacts SET {assigned} WHERE id = :id", columns | {"id": key})
 
-    def move(self, key: UUID, column: str, ago: timedelta) -> None:
+    def move(self, key: Key, column: str, ago: timedelta) -> None:
         """Set an instant of a contact to some time ago, or with a negative time to come."""
         self._execute(
             f"UPDATE contacts SET {column} = {self._ago(ago)} WHERE id = :id", {"id": key}
@@ -151,11 +153,11 @@ class Contacts:
                 past = f"{column} - interval '{seconds} seconds'"
             self._execute(f"UPDATE contacts SET {column} = {past}", {})
 
-    def delete(self, key: UUID) -> None:
+    def delete(self, key: Key) -> None:
         """Delete a contact."""
         self._execute("DELETE FROM contacts WHERE id = :id", {"id": key})
 
-    def row(self, key: UUID) -> dict[str, Any]:
+    def row(self, key: Key) -> dict[str, Any]:
         """Return a contact as plain SQL shows it."""
         with self.engine.begin() as connection:
             found = connection.execute(
@@ -169,7 +171,7 @@ class Contacts:
             found = connection.execute(text("SELECT * FROM contacts ORDER BY email, id"))
             return [dict(row) for row in found.mappings()]
 
-    def state(self, key: UUID) -> tuple[str | None, str | None]:
+    def state(self, key: Key) -> tuple[str | None, str | None]:
         """Return the two status columns of a contact."""
         row = self.row(key)
         return row["hubspot_sync_status"], row["hubspot_processing_status"]

@@ -32,10 +32,11 @@ from hubspot_sync.report import (
     RunState,
 )
 from hubspot_sync.rules.lifecycle import Row
-from hubspot_sync.rules.mapping import Contact, CustomProperty
+from hubspot_sync.rules.mapping import CustomProperty
 from hubspot_sync.rules.settlement import OutcomeName, error_text
 from hubspot_sync.rules.words import visible
 from hubspot_sync.store.marking import Preview
+from tests.contacts import scraped
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -116,7 +117,7 @@ def row(email: str | None, **columns: Any) -> Row:
         "updated_at": NOW,
     }
     stored_id = columns.pop("hubspot_contact_id", "20001")
-    return Row(Contact(KEY, email, hubspot_contact_id=stored_id), **(held | columns))
+    return Row(scraped(KEY, email, hubspot_contact_id=stored_id), **(held | columns))
 
 
 each_width = pytest.mark.parametrize("columns", ["80", "100"])
@@ -270,7 +271,7 @@ def test_table_shows_no_more_than_fifty_rows() -> None:
 @given(words)
 def test_sentences_and_errors_obey_no_word(told: str) -> None:
     error = RunStopped(told)
-    properties = [PropertyReport(CustomProperty(*["x"] * 5), PropertyState.DIFFERS, told)]
+    properties = [PropertyReport(CustomProperty(*["x"] * 4), PropertyState.DIFFERS, told)]
     held = [{"id": "1", "properties": {"email": told, "firstname": told, "phone": told}}]
     for show in (
         lambda: console.say(told),

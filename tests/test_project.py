@@ -25,9 +25,9 @@ from typer.core import TyperCommand, TyperGroup
 from hubspot_sync import __version__, console, errors
 from hubspot_sync.cli import app
 from hubspot_sync.report import ContactReport, RunReport, RunState
-from hubspot_sync.rules.mapping import PropertyNames, custom_properties
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, known_names, load_settings
+from tests.contacts import MAPPING
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hubspot_sync"
@@ -242,7 +242,7 @@ def test_the_custom_properties_in_the_readme_are_those_that_are_created() -> Non
 
     assert told == [
         [f"`{each.name}`", f"{each.type} / {each.field_type}", each.label]
-        for each in custom_properties(PropertyNames())
+        for each in MAPPING.custom_properties
     ]
 
 

@@ -325,6 +325,7 @@ def _plan_contacts(
     settings: Settings, queue: "ContactQueue", rows: "list[Row]"
 ) -> "list[PlannedContact]":
     """Find out what a run would do with contacts, after the look that it would begin with."""
+    from hubspot_sync.hubspot.careful_lane import Lanes
     from hubspot_sync.hubspot.portal import look_at_portal
     from hubspot_sync.hubspot.preview import preview
 
@@ -333,14 +334,8 @@ def _plan_contacts(
     pulse = new_pulse()
     client = open_client(settings, pulse)
     close_with_command(client.transport.close)
-    mapping = look_at_portal(client, settings.property_names, settings.portal_id)
+    mapping = look_at_portal(client, settings.mapping, settings.portal_id)
+    lanes = Lanes(client, mapping, client.object_type, queue.may_be_renamed)
     notices = {row.contact.id: queue.death_notice(row) for row in rows}
     faults = {key: notice for key, notice in notices.items() if notice}
-    return preview(
-        client,
-        mapping,
-        [row.contact for row in rows],
-        pulse.now().date(),
-        faults,
-        may_be_renamed=queue.may_be_renamed,
-    )
+    return preview(lanes, [row.contact for row in rows], pulse.now().date(), faults)

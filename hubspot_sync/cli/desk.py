@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
 
 import typer
 
@@ -27,6 +26,7 @@ from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.lifecycle import SyncStatus
 
 if TYPE_CHECKING:
+    from hubspot_sync.rules.mapping import Key
     from hubspot_sync.store.marking import Preview
 
 
@@ -270,7 +270,7 @@ def reset(
     return int(bool(held))
 
 
-def _require_all(ids: "Sequence[UUID]", preview: "Preview") -> None:
+def _require_all(ids: "Sequence[Key]", preview: "Preview") -> None:
     missing = [str(each) for each in ids if each not in preview.found]
     if missing:
         raise WrongUsage(f"There is no contact {', '.join(missing)}. Nothing was done.")

@@ -4,7 +4,6 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from hubspot_sync.cli.frame import close_with_command
 from hubspot_sync.environment import exposed, read_env_file
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from hubspot_sync.clock import Pulse
     from hubspot_sync.hubspot.client import HubSpotClient
     from hubspot_sync.hubspot.pace import Pace
+    from hubspot_sync.rules.mapping import Key
     from hubspot_sync.run import Plan
     from hubspot_sync.store.contact_queue import ContactQueue
     from hubspot_sync.store.marking import Selection
@@ -75,7 +75,7 @@ def open_queue(settings: Settings, engine: "Engine") -> "ContactQueue":
     return ContactQueue(engine, policy=settings.retry_policy, lease=settings.lease)
 
 
-def find_one(engine: "Engine", named: "Selection") -> UUID:
+def find_one(engine: "Engine", named: "Selection") -> "Key":
     """Return the key of the one contact that a person named by its id or its email.
 
     That there is a contact with an id is for the caller to see.
@@ -116,18 +116,23 @@ def open_client(settings: Settings, pulse: "Pulse", pace: "Pace | None" = None) 
     """Return a connection to HubSpot."""
     from hubspot_sync.hubspot.client import HubSpotClient
     from hubspot_sync.hubspot.transport import Transport
-    from hubspot_sync.rules.mapping import custom_properties
+    from hubspot_sync.rules.mapping import CONTACTS
 
-    names = settings.property_names
+    custom_properties = [each.name for each in settings.mapping.custom_properties]
     transport = Transport(
         settings.base_url,
         settings.api_key,
         timeout_seconds=settings.request_timeout.total_seconds(),
-        custom_properties=[custom.name for custom in custom_properties(names)],
+        custom_properties=custom_properties,
         pulse=pulse,
         pace=pace,
     )
-    return HubSpotClient(transport, api_version=settings.api_version, names=names)
+    return HubSpotClient(
+        transport,
+        object_type=CONTACTS,
+        api_version=settings.api_version,
+        custom_properties=custom_properties,
+    )
 
 
 def make_plan(settings: Settings, *, limit: int | None, longest: timedelta | None = None) -> "Plan":
@@ -135,7 +140,7 @@ def make_plan(settings: Settings, *, limit: int | None, longest: timedelta | Non
     from hubspot_sync.run import Plan
 
     return Plan(
-        names=settings.property_names,
+        mapping=settings.mapping,
         lease=settings.lease,
         attempts=settings.retry_policy.max_retries + 1,
         portal_id=settings.portal_id,

@@ -51,7 +51,7 @@ def create_properties(
     client = open_client(settings, new_pulse())
     close_with_command(client.transport.close)
     reports = portal.create_properties(
-        client, settings.property_names, settings.portal_id, dry_run=dry_run
+        client, settings.mapping, settings.portal_id, dry_run=dry_run
     )
     console.show_properties(reports, as_json=as_json)
     return int(any(each.state is PropertyState.DIFFERS for each in reports))

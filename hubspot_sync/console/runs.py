@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +39,7 @@ from hubspot_sync.report import (
     run_to_json,
 )
 from hubspot_sync.rules.mail import Mail, mail_lines
+from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH, OutcomeName
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ MOST_OF_VALUE = 120
 _PLAN_STYLES = {
     PlannedAction.CREATE: "green",
     PlannedAction.UPDATE: "cyan",
+    PlannedAction.UNCHANGED: "dim",
     PlannedAction.FAIL: "red",
     PlannedAction.REJECT: "red",
     PlannedAction.UNKNOWN: "yellow",
@@ -162,7 +163,7 @@ def _message(contact: ContactReport, report: RunReport) -> str:
     return contact.error or _sharing(contact.shared_with)
 
 
-def _sharing(shared_with: Sequence[UUID]) -> str:
+def _sharing(shared_with: Sequence[Key]) -> str:
     if not shared_with:
         return ""
     others = ", ".join(str(each)[:8] for each in shared_with[:3])

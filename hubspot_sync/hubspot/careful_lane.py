@@ -1,6 +1,7 @@
 """The careful lane: one contact, step by step, each step on what HubSpot answered to the last."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hubspot_sync.errors import (
     Conflict,
@@ -8,20 +9,16 @@ from hubspot_sync.errors import (
     HubSpotDown,
     Interrupted,
     NotFound,
-    QuotaSpent,
+    RunStopped,
     Signature,
     Unavailable,
 )
 from hubspot_sync.hubspot.client import HubSpotClient
-from hubspot_sync.rules.identity import (
-    AskRenames,
-    HubSpotRecord,
-    Rename,
-    holds_what_was_sent,
-    is_record_id,
-    is_same_contact,
-)
-from hubspot_sync.rules.mapping import Contact
+from hubspot_sync.hubspot.ends import Cut, Exposure
+from hubspot_sync.rules.grouping import Group
+from hubspot_sync.rules.identity import AskRenames, HubSpotRecord, holds_what_was_sent
+from hubspot_sync.rules.mapping import ObjectType, PropertyMapping
+from hubspot_sync.rules.plan import Absence, Need, PlannedWrite, Seen, WriteKind, plan
 from hubspot_sync.rules.reaction import (
     RATE_LIMITED,
     UNAVAILABLE,
@@ -33,48 +30,61 @@ from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.rules.verdict import outcome_of
 
-Properties = Mapping[str, str]
-
 MOST_STEPS = 6
 """Creates and updates that chase each other (409, 404, 409, …) end here."""
 
 
-class CarefulLane:
-    """Upserts one contact at a time.
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """What both lanes of a worker go by.
 
-    Args:
+    Attributes:
         client: speaks to HubSpot.
+        mapping: fitted to the portal.
+        object_type: the kind of record that contacts become.
         may_be_renamed: asked last before an update that sends a new address.
     """
 
-    def __init__(self, client: HubSpotClient, may_be_renamed: AskRenames) -> None:
-        self._client = client
-        self._may_be_renamed = may_be_renamed
+    client: HubSpotClient
+    mapping: PropertyMapping
+    object_type: ObjectType
+    may_be_renamed: AskRenames
 
-    def deliver(
-        self, contact: Contact, properties: Properties, members: Sequence[Contact] = ()
-    ) -> Outcome:
-        """Upsert a contact and return what became of it.
+    def plan(self, group: Group, seen: Seen) -> PlannedWrite | Need:
+        """Return what a write of one group does, or what has to be found out first."""
+        return plan(group, seen, self.mapping, self.object_type)
 
-        Args:
-            contact: what is delivered.
-            properties: what HubSpot is told, the email included.
-            members: all contacts that share the delivery, where there are others.
+    @property
+    def read_properties(self) -> Sequence[str]:
+        """What is asked of a record, so that a write can be planned for it."""
+        return self.mapping.property_names
+
+
+class CarefulLane:
+    """Upserts one group at a time.
+
+    Args:
+        lanes: what it goes by.
+    """
+
+    def __init__(self, lanes: Lanes) -> None:
+        self.lanes = lanes
+
+    def deliver(self, group: Group) -> Outcome:
+        """Upsert a group and return what became of it.
 
         Raises:
-            RunStopped: nothing can be delivered to anyone now.
+            Cut: nothing can be delivered to anyone now.
         """
-        upsert = _Upsert(
-            self._client, contact, properties, members or [contact], self._may_be_renamed
-        )
+        upsert = _Upsert(self.lanes, group)
         try:
             return self._outcome(upsert)
+        except RunStopped as stop:
+            unconfirmed = (group,) if upsert.wrote else ()
+            raise Cut(stop, Exposure(unconfirmed, refused=(group,))) from stop
         except Interrupted as end:
             # A write whose answer is lost may have been carried out: the contact was sent.
             return Stopped(f"{end} before HubSpot confirmed it") if upsert.wrote else Released()
-        except QuotaSpent as spent:
-            spent.kept_back = spent.kept_back and not upsert.wrote
-            raise
 
     def _outcome(self, upsert: "_Upsert") -> Outcome:
         try:
@@ -110,7 +120,7 @@ class CarefulLane:
             HubSpotDown: the small read got no usable answer either.
         """
         try:
-            self._client.probe()
+            self.lanes.client.probe()
         except Unavailable as still:
             raise HubSpotDown(_down(trouble, still)) from trouble
         except (ContactRejected, NotFound, Conflict) as refusal:
@@ -129,153 +139,148 @@ def _down(trouble: Unavailable, still: Unavailable) -> str:
 
 
 class _Upsert:
-    """One contact's way: found or not found, updated or created.
+    """One group's way: looked up, planned, written, and looked up again where that went astray.
 
     Attributes:
         wrote: a write was sent whose answer did not come.
     """
 
-    def __init__(
-        self,
-        client: HubSpotClient,
-        contact: Contact,
-        properties: Properties,
-        members: Sequence[Contact],
-        may_be_renamed: AskRenames,
-    ) -> None:
-        self._client = client
-        self._members = members
-        self._may_be_renamed = may_be_renamed
-        self._rename: Rename | None = None
-        self._contact = contact
-        self._properties = properties
-        self._email = properties["email"]
-        self._writes_without_answer = 0
-        self._refused: str | None = None
+    def __init__(self, lanes: Lanes, group: Group) -> None:
+        self._lanes = lanes
+        self._client = lanes.client
+        self._group = group
+        self._creates_without_answer = 0
+        self._correlation_id: str | None = None
         self.wrote = False
 
     def run(self) -> Outcome:
-        known, changes = self._find()
+        seen = self._look_up()
         for _ in range(MOST_STEPS):
-            step = self._update(known, changes) if known else self._create()
+            step = self._write(*self._plan(seen))
             if isinstance(step, Delivered):
                 return step
-            known, changes = step
+            seen = step
         odd = Unavailable("HubSpot contradicted itself at each step")
-        odd.correlation_id = self._refused
+        odd.correlation_id = self._correlation_id
         raise odd
 
-    def _find(self) -> tuple[str | None, Properties]:
-        """Find the record to update and what to send it."""
-        found = self._client.read_by_email(self._email)
-        if found is not None:
-            return found.id, self._without_email
-        stored_id = self._contact.hubspot_contact_id
-        if stored_id and is_record_id(stored_id):
-            names = self._client.names
-            record = self._client.read_by_id(stored_id, (names.domain_id, names.page_id))
-            if record is not None and self._email in record.emails:
-                return record.id, self._without_email
-            if record and any(is_same_contact(record, each, names) for each in self._members):
-                # The contact has a new address, so this once the address is sent.
-                members = frozenset(each.id for each in self._members)
-                self._rename = Rename(record.id, record.primary_email, members)
-                return record.id, self._properties
-        return None, self._without_email
+    def _plan(self, seen: Seen) -> tuple[PlannedWrite, Seen]:
+        """Find out what a plan needs, and return it with all that is known then."""
+        while True:
+            step = self._lanes.plan(self._group, seen)
+            match step:
+                case PlannedWrite():
+                    return step, seen
+                case Need.STORED_RECORD:
+                    stored_id = self._group.contact.hubspot_contact_id or ""
+                    seen = replace(seen, by_id=self._read(stored_id) or Absence.GONE)
+                case Need.RENAME if isinstance(seen.by_id, HubSpotRecord):
+                    rename = self._group.rename_of(seen.by_id)
+                    seen = replace(seen, may_rename=bool(self._lanes.may_be_renamed([rename])))
+                case _:
+                    raise AssertionError(f"a look-up by email always tells, and yet: {step}")
 
-    def _create(self) -> Delivered | tuple[str | None, Properties]:
+    def _write(self, write: PlannedWrite, seen: Seen) -> Delivered | Seen:
+        if write.record_id is None:
+            return self._create(write, seen)
+        if write.kind is WriteKind.NOTHING:
+            return Delivered(write.record_id, created=False, unchanged=True)
+        return self._update(write.record_id, write)
+
+    def _create(self, write: PlannedWrite, seen: Seen) -> Delivered | Seen:
         try:
-            created = self._client.create(self._properties)
+            created = self._client.create(write.properties)
         except Conflict as conflict:
-            return self._owner(conflict), self._without_email
+            return self._owner(conflict)
         except ContactRejected as refusal:
             if is_unexplained(refusal) and self._client.account_is_full():
                 raise account_full(refusal) from refusal
             raise
         except Unavailable as trouble:
-            return self._look_again(trouble)
+            return self._look_for_created(write, trouble, seen)
         return Delivered(created, created=True)
 
-    def _update(
-        self, contact_id: str, changes: Properties
-    ) -> Delivered | tuple[str | None, Properties]:
-        if "email" in changes and self._rename and not self._may_be_renamed([self._rename]):
-            return None, self._without_email
+    def _look_for_created(
+        self, write: PlannedWrite, trouble: Unavailable, seen: Seen
+    ) -> Delivered | Seen:
+        """After a create whose answer was lost: ask the record store, never create blindly."""
+        self.wrote = self.wrote or trouble.outcome_unknown
+        self._creates_without_answer += 1
+        if not trouble.outcome_unknown:
+            raise trouble
+        found = self._read_by_email()
+        if found is None:
+            if self._creates_without_answer >= REQUEST_TRIES:
+                raise trouble
+            self._client.transport.wait(trouble.wait_seconds, self._creates_without_answer)
+            return seen
+        if holds_what_was_sent(found, write.properties):
+            return Delivered(found.id, created=True)
+        return Seen(by_email=found)
+
+    def _update(self, record_id: str, write: PlannedWrite) -> Delivered | Seen:
         try:
-            updated = self._client.update(contact_id, changes)
+            updated = self._client.update(record_id, write.properties)
         except NotFound as gone:
-            self._refused = gone.correlation_id
-            return self._owner_now()
+            self._correlation_id = gone.correlation_id
+            return self._look_up_again()
         except Conflict as conflict:
-            return self._owner(conflict), self._without_email
+            return self._owner(conflict)
         except Unavailable as trouble:
-            return self._look_at(contact_id, changes, trouble)
+            return self._look_for_updated(record_id, write, trouble)
         except Interrupted as end:
             self.wrote = self.wrote or end.outcome_unknown
             raise
-        if updated == contact_id:
+        if updated == record_id:
             return Delivered(updated, created=False)
-        return self._merged(contact_id, changes, updated)
+        return self._look_for_merged(record_id, write, updated)
 
-    def _merged(
-        self, contact_id: str, changes: Properties, updated: str
-    ) -> Delivered | tuple[str | None, Properties]:
+    def _look_for_updated(
+        self, record_id: str, write: PlannedWrite, trouble: Unavailable
+    ) -> Delivered:
+        """After an update without a usable answer: delivered only if HubSpot shows the values."""
+        self.wrote = self.wrote or trouble.outcome_unknown
+        if trouble.outcome_unknown:
+            found = self._read(record_id)
+            if found is not None and holds_what_was_sent(found, write.properties):
+                return Delivered(found.id, created=False)
+        raise trouble
+
+    def _look_for_merged(
+        self, record_id: str, write: PlannedWrite, updated: str
+    ) -> Delivered | Seen:
         """After an update that was answered under another id: a merge, or another's answer?
 
         A merge it is where a read by the old id is answered so too; what was sent is there then,
         however HubSpot writes it.
         """
         self.wrote = True
-        found = self._client.read_by_id(contact_id, tuple(changes))
+        found = self._read(record_id)
         if found is None:
-            return self._owner_now()
-        if found.id == updated or holds_what_was_sent(found, changes):
+            return self._look_up_again()
+        if found.id == updated or holds_what_was_sent(found, write.properties):
             return Delivered(found.id, created=False)
-        return contact_id, changes
+        return Seen(by_email=found)
 
-    def _look_at(self, contact_id: str, changes: Properties, trouble: Unavailable) -> Delivered:
-        """After an update without a usable answer: delivered only if HubSpot shows the values."""
-        self.wrote = self.wrote or trouble.outcome_unknown
-        if trouble.outcome_unknown:
-            found = self._client.read_by_id(contact_id, tuple(changes))
-            if found is not None and holds_what_was_sent(found, changes):
-                return Delivered(found.id, created=False)
-        raise trouble
-
-    def _look_again(self, trouble: Unavailable) -> Delivered | tuple[str | None, Properties]:
-        """After a create whose answer was lost: ask the record store, never create blindly."""
-        self.wrote = self.wrote or trouble.outcome_unknown
-        self._writes_without_answer += 1
-        if not trouble.outcome_unknown:
-            raise trouble
-        found = self._client.read_by_email(self._email, tuple(self._properties))
-        if found is not None:
-            return self._confirmed(found)
-        if self._writes_without_answer >= REQUEST_TRIES:
-            raise trouble
-        self._client.transport.wait(trouble.wait_seconds, self._writes_without_answer)
-        return None, self._without_email
-
-    def _confirmed(self, record: HubSpotRecord) -> Delivered | tuple[str | None, Properties]:
-        if holds_what_was_sent(record, self._properties):
-            return Delivered(record.id, created=True)
-        return record.id, self._without_email
-
-    def _owner_now(self) -> tuple[str | None, Properties]:
-        """Go on with the record that has the address now; without one it is created."""
-        found = self._client.read_by_email(self._email)
-        return (found.id if found else None), self._without_email
-
-    def _owner(self, conflict: Conflict) -> str | None:
-        """Return the record that owns the address: as HubSpot named it, else by looking it up."""
-        self._refused = conflict.correlation_id
-        if conflict.existing_id:
-            return conflict.existing_id
-        found = self._client.read_by_email(self._email)
+    def _owner(self, conflict: Conflict) -> Seen:
+        """Read the record that owns the address: as HubSpot named it, else by looking it up."""
+        self._correlation_id = conflict.correlation_id
+        named = self._read(conflict.existing_id) if conflict.existing_id else None
+        found = named or self._read_by_email()
         if found is None:
-            raise Unavailable("HubSpot holds the email already, but shows no contact that has it")
-        return found.id
+            # HubSpot says that it holds the address, and shows nobody who has it.
+            raise conflict
+        return Seen(by_email=found)
 
-    @property
-    def _without_email(self) -> Properties:
-        return {name: value for name, value in self._properties.items() if name != "email"}
+    def _look_up(self) -> Seen:
+        return Seen(by_email=self._read_by_email() or Absence.GONE)
+
+    def _look_up_again(self) -> Seen:
+        """Go on with the record that has the address now; without one it is created."""
+        return Seen(by_email=self._read_by_email() or Absence.GONE, by_id=Absence.GONE)
+
+    def _read_by_email(self) -> HubSpotRecord | None:
+        return self._client.read_by_email(self._group.email, self._lanes.read_properties)
+
+    def _read(self, record_id: str) -> HubSpotRecord | None:
+        return self._client.read_by_id(record_id, self._lanes.read_properties)

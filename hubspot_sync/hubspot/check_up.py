@@ -4,7 +4,7 @@ from hubspot_sync.errors import HubSpotDenied, HubSpotSyncError, NotFound, Quota
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.report import Check, CheckState
-from hubspot_sync.rules.mapping import custom_properties, differences
+from hubspot_sync.rules.mapping import PropertyMapping, differences
 from hubspot_sync.rules.reaction import rate_limit_used_up
 
 NEEDED_SCOPES = (
@@ -19,7 +19,13 @@ _CLICKS = "In HubSpot: Settings, Integrations, the private app or service key, S
 
 
 def look_at_hubspot(
-    client: HubSpotClient, token: str, pace: Pace, *, portal_id: str | None, reserve_percent: int
+    client: HubSpotClient,
+    token: str,
+    pace: Pace,
+    mapping: PropertyMapping,
+    *,
+    portal_id: str | None,
+    reserve_percent: int,
 ) -> list[Check]:
     """Ask HubSpot about everything that a sync needs; write nothing.
 
@@ -27,6 +33,7 @@ def look_at_hubspot(
         client: speaks to HubSpot.
         token: the one that it sends.
         pace: what it learns the quota with.
+        mapping: what is to be filled.
         portal_id: the portal that the settings name; None for any.
         reserve_percent: the share of the day's quota that is kept for other apps.
     """
@@ -41,7 +48,7 @@ def look_at_hubspot(
         words = f"HUBSPOT_PORTAL_ID is {portal_id}, the token opens {account.portal_id}"
         checks.append(Check("portal", CheckState.MEND, words, "Correct one of the two."))
     checks.append(_scopes(client, token))
-    checks += _properties(client)
+    checks += _properties(client, mapping)
     checks.append(_quota(pace, reserve_percent))
     return checks
 
@@ -83,8 +90,8 @@ def _scopes(client: HubSpotClient, token: str) -> Check:
     return Check("scopes", CheckState.OK, ", ".join(NEEDED_SCOPES))
 
 
-def _properties(client: HubSpotClient) -> list[Check]:
-    wanted = custom_properties(client.names)
+def _properties(client: HubSpotClient, mapping: PropertyMapping) -> list[Check]:
+    wanted = mapping.custom_properties
     try:
         found = client.read_properties([custom.name for custom in wanted])
     except Unavailable as trouble:

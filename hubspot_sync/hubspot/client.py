@@ -30,11 +30,9 @@ from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.accounting import BatchReply, Refusal
 from hubspot_sync.rules.identity import HubSpotRecord
 from hubspot_sync.rules.mapping import (
-    PROPERTY_GROUP,
     CustomProperty,
+    ObjectType,
     PropertyDefinition,
-    PropertyNames,
-    custom_properties,
 )
 from hubspot_sync.rules.reaction import is_full, refusal_of_item
 from hubspot_sync.rules.retry import REQUEST_TRIES
@@ -52,18 +50,19 @@ class _Paths:
     """Where things are: v3 puts its version elsewhere than the dated versions do."""
 
     version: str
+    object_type: str
 
     @property
-    def contacts(self) -> str:
+    def records(self) -> str:
         if self.version == "v3":
-            return "/crm/v3/objects/contacts"
-        return f"/crm/objects/{self.version}/contacts"
+            return f"/crm/v3/objects/{self.object_type}"
+        return f"/crm/objects/{self.version}/{self.object_type}"
 
     @property
     def properties(self) -> str:
         if self.version == "v3":
-            return "/crm/v3/properties/contacts"
-        return f"/crm/properties/{self.version}/contacts"
+            return f"/crm/v3/properties/{self.object_type}"
+        return f"/crm/properties/{self.version}/{self.object_type}"
 
     @property
     def account(self) -> str:
@@ -81,16 +80,23 @@ class HubSpotClient:
 
     Args:
         transport: sends them.
+        object_type: the kind of record that they are about.
         api_version: `v3` or a dated version.
-        names: the custom properties, which prove whose a record is.
+        custom_properties: the names that `create-properties` makes.
     """
 
     def __init__(
-        self, transport: Transport, *, api_version: str = "v3", names: PropertyNames | None = None
+        self,
+        transport: Transport,
+        *,
+        object_type: ObjectType,
+        api_version: str = "v3",
+        custom_properties: Collection[str] = (),
     ) -> None:
         self.transport = transport
-        self.names = names or PropertyNames()
-        self._paths = _Paths(api_version)
+        self.object_type = object_type
+        self._paths = _Paths(api_version, object_type.path)
+        self._custom_properties = frozenset(custom_properties)
 
     def read_by_email(self, email: str, properties: Collection[str] = ()) -> HubSpotRecord | None:
         """Read the contact that has this primary or secondary address, or None.
@@ -98,7 +104,9 @@ class HubSpotClient:
         This asks the record store, which knows a contact as soon as it is written. A record that
         does not show the address is not taken for its owner.
         """
-        record = self._read(quote(email, safe=""), properties, {"idProperty": "email"})
+        record = self._read(
+            quote(email, safe=""), properties, {"idProperty": self.object_type.key_property}
+        )
         return record if record is not None and email in record.emails else None
 
     def read_by_id(self, contact_id: str, properties: Collection[str] = ()) -> HubSpotRecord | None:
@@ -114,7 +122,7 @@ class HubSpotClient:
         """
         body = self.transport.request(
             "POST",
-            self._paths.contacts,
+            self._paths.records,
             {"properties": dict(properties)},
             repeatable=False,
             check=lambda body: require_email(to_record(body), properties.get("email")),
@@ -130,7 +138,7 @@ class HubSpotClient:
         """
         body = self.transport.request(
             "PATCH",
-            f"{self._paths.contacts}/{quote(contact_id, safe='')}",
+            f"{self._paths.records}/{quote(contact_id, safe='')}",
             {"properties": dict(properties)},
             check=to_record,
         )
@@ -152,13 +160,13 @@ class HubSpotClient:
         """
         body = self.transport.request(
             "POST",
-            f"{self._paths.contacts}/batch/read",
+            f"{self._paths.records}/batch/read",
             {
-                "properties": ["email", "hs_additional_emails", *properties],
+                "properties": self._asked(properties),
                 "propertiesWithHistory": [],
                 "inputs": [{"id": key} for key in keys],
             }
-            | ({"idProperty": "email"} if by_email else {}),
+            | ({"idProperty": self.object_type.key_property} if by_email else {}),
             tries=tries,
         )
         missing = {
@@ -221,7 +229,7 @@ class HubSpotClient:
     ) -> BatchReply:
         body = self.transport.request(
             "POST",
-            f"{self._paths.contacts}/batch/{what}",
+            f"{self._paths.records}/batch/{what}",
             {"inputs": inputs},
             repeatable=repeatable,
             tries=tries,
@@ -231,13 +239,9 @@ class HubSpotClient:
             refusals=tuple(self._refusals(body)),
         )
 
-    @property
-    def _custom_properties(self) -> frozenset[str]:
-        return frozenset(custom.name for custom in custom_properties(self.names))
-
     def probe(self) -> None:
         """Ask for one small thing, once, to learn whether HubSpot answers at all."""
-        body = self.transport.request("GET", self._paths.contacts, params={"limit": "1"}, tries=1)
+        body = self.transport.request("GET", self._paths.records, params={"limit": "1"}, tries=1)
         if not isinstance(body.get("results"), list):
             raise not_promised("a list")
 
@@ -309,7 +313,7 @@ class HubSpotClient:
                 "label": wanted.label,
                 "type": wanted.type,
                 "fieldType": wanted.field_type,
-                "groupName": PROPERTY_GROUP,
+                "groupName": self.object_type.group,
             },
             repeatable=False,
         )
@@ -319,17 +323,22 @@ class HubSpotClient:
     def _read(
         self, key: str, properties: Collection[str], params: Mapping[str, str]
     ) -> HubSpotRecord | None:
-        wanted = ",".join(("email", "hs_additional_emails", *properties))
+        wanted = ",".join(self._asked(properties))
         try:
             body = self.transport.request(
                 "GET",
-                f"{self._paths.contacts}/{key}",
+                f"{self._paths.records}/{key}",
                 params={"properties": wanted, **params},
                 check=to_record,
             )
         except NotFound:
             return None
         return to_record(body)
+
+    def _asked(self, properties: Collection[str]) -> list[str]:
+        """Return what is asked of a record: what it is known by, and these properties."""
+        keys = (self.object_type.key_property, self.object_type.more_keys_property)
+        return list(dict.fromkeys((*keys, *properties)))
 
     def _refusals(self, body: Mapping[str, object]) -> list[Refusal]:
         """Read the `errors` of a batch answer, each with the correlation id of the answer."""

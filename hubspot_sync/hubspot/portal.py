@@ -19,11 +19,9 @@ from hubspot_sync.report import PropertyReport, PropertyState
 from hubspot_sync.rules.mapping import (
     CustomProperty,
     PropertyDefinition,
-    PropertyMap,
-    PropertyNames,
-    custom_properties,
+    PropertyMapping,
     differences,
-    property_map,
+    fitted,
 )
 from hubspot_sync.rules.pace import next_midnight
 from hubspot_sync.rules.reaction import property_missing, rate_limit_used_up
@@ -32,17 +30,17 @@ log = logging.getLogger(__name__)
 
 
 def look_at_portal(
-    client: HubSpotClient, names: PropertyNames, portal_id: str | None
-) -> PropertyMap:
+    client: HubSpotClient, mapping: PropertyMapping, portal_id: str | None
+) -> PropertyMapping:
     """Check, before anything is written, that this is the right portal and has our properties.
 
     Args:
         client: speaks to HubSpot.
-        names: the custom properties.
+        mapping: what is to be filled.
         portal_id: the only portal that may be written to; None for any.
 
     Returns:
-        How to fill this portal's properties.
+        The mapping, fitted to the properties that the portal has.
 
     Raises:
         WrongPortal: the token opens another portal.
@@ -52,7 +50,7 @@ def look_at_portal(
     with explained():
         if portal_id is not None:
             _require_portal(client, portal_id)
-        return _look_up_mapping(client, names)
+        return _fit(client, mapping)
 
 
 def next_day(client: HubSpotClient, now: datetime) -> datetime | None:
@@ -94,18 +92,18 @@ def _require_portal(client: HubSpotClient, portal_id: str) -> None:
         )
 
 
-def _look_up_mapping(client: HubSpotClient, names: PropertyNames) -> PropertyMap:
-    wanted = [custom.name for custom in custom_properties(names)]
+def _fit(client: HubSpotClient, mapping: PropertyMapping) -> PropertyMapping:
+    wanted = [custom.name for custom in mapping.custom_properties]
     found = client.read_properties(wanted)
     missing = [name for name in wanted if name not in found]
     if missing:
         raise property_missing(missing)
-    return property_map(names, found)
+    return fitted(mapping, found)
 
 
 def create_properties(
     client: HubSpotClient,
-    names: PropertyNames,
+    mapping: PropertyMapping,
     portal_id: str | None = None,
     *,
     dry_run: bool = False,
@@ -119,7 +117,7 @@ def create_properties(
     with explained():
         if portal_id is not None:
             _require_portal(client, portal_id)
-        wanted = custom_properties(names)
+        wanted = mapping.custom_properties
         found = client.read_properties([custom.name for custom in wanted])
         return [
             _compare(custom, found[custom.name])

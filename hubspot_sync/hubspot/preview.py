@@ -1,57 +1,61 @@
 """What a run would do with contacts, found out by reading alone: a hundred in one request."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
-from uuid import UUID
 
 from hubspot_sync.errors import Conflict, ContactRejected, NotFound, Unavailable
-from hubspot_sync.hubspot.client import MOST_INPUTS, HubSpotClient
+from hubspot_sync.hubspot.careful_lane import Lanes
+from hubspot_sync.hubspot.client import MOST_INPUTS
 from hubspot_sync.hubspot.portal import explained
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange
-from hubspot_sync.rules.grouping import (
-    Group,
-    Properties,
-    group_by_email,
-    halves,
-    merge_updates,
-    read_look_up,
+from hubspot_sync.rules.grouping import Group, Properties, group_by_email, halves
+from hubspot_sync.rules.identity import HubSpotRecord
+from hubspot_sync.rules.mapping import Contact, Key, email_fault, to_properties
+from hubspot_sync.rules.plan import (
+    Absence,
+    Need,
+    RecordPlan,
+    Seen,
+    Target,
+    WriteKind,
+    plan_records,
+    target_of,
 )
-from hubspot_sync.rules.identity import AskRenames, HubSpotRecord, is_record_id, is_same_contact
-from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
 from hubspot_sync.rules.retry import REQUEST_TRIES
 
 log = logging.getLogger(__name__)
 
 _NOT_TOLD = "HubSpot's answer does not speak of this contact; a run looks it up alone."
 
-Update = tuple[HubSpotRecord, Group, Properties]
+_ACTIONS = {
+    WriteKind.CREATE: PlannedAction.CREATE,
+    WriteKind.UPDATE: PlannedAction.UPDATE,
+    WriteKind.NOTHING: PlannedAction.UNCHANGED,
+}
+
 Told = tuple[list[HubSpotRecord], frozenset[str]]
 
 
 def preview(
-    client: HubSpotClient,
-    mapping: PropertyMap,
+    lanes: Lanes,
     contacts: Sequence[Contact],
     today: date,
-    faults: Mapping[UUID, str] | None = None,
-    *,
-    may_be_renamed: AskRenames,
+    faults: Mapping[Key, str] | None = None,
 ) -> list[PlannedContact]:
     """Return of each contact what a run would do, in the order given.
 
     Args:
-        client: speaks to HubSpot.
-        mapping: how this portal's properties are filled.
+        lanes: what a run's lanes go by.
         contacts: in the order of their claims.
         today: the date in UTC.
         faults: why some contacts would fail before anything is sent.
-        may_be_renamed: asked where a contact's record would get its new address.
 
     Raises:
         HubSpotDown: HubSpot does not answer, or not as it should.
     """
-    plans: dict[UUID, PlannedContact] = {}
+    plans: dict[Key, PlannedContact] = {}
     mapped: list[tuple[Contact, Properties]] = []
     for contact in contacts:
         notice, fault = (faults or {}).get(contact.id), email_fault(contact.email)
@@ -61,13 +65,10 @@ def preview(
                 contact.id, contact.email, action, message=notice or fault
             )
         else:
-            mapped.append((contact, to_properties(contact, mapping, today)))
+            properties = to_properties(contact, lanes.mapping, today, lanes.object_type)
+            mapped.append((contact, properties))
     groups = group_by_email(mapped)
-    names = sorted(
-        {name for group in groups for name in group.properties}
-        | {client.names.domain_id, client.names.page_id}
-    )
-    looked = _Looked(client, names, may_be_renamed)
+    looked = _Looked(lanes)
     with explained():
         for start in range(0, len(groups), MOST_INPUTS):
             looked.look(groups[start : start + MOST_INPUTS])
@@ -79,66 +80,81 @@ def preview(
 class _Looked:
     """What was found of the groups so far."""
 
-    def __init__(
-        self, client: HubSpotClient, names: Sequence[str], may_be_renamed: AskRenames
-    ) -> None:
-        self._client = client
-        self._may_be_renamed = may_be_renamed
-        self._names = names
-        self._updates: list[Update] = []
-        self._creates: list[Group] = []
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._targets: list[tuple[Group, Target]] = []
         self._unknown: list[Group] = []
 
     def look(self, groups: Sequence[Group]) -> None:
         """Look up to a hundred groups up, by email and then by the ids that were stored."""
-        by_email = {group.email: group for group in groups}
-        records, missing = self._read(list(by_email), by_email=True)
-        look_up = read_look_up(groups, records, missing)
-        self._updates += [(record, group, group.without_email) for group, record in look_up.found]
-        self._unknown += look_up.undecided
-        self._look_by_id(look_up.unknown)
-
-    def _look_by_id(self, groups: Sequence[Group]) -> None:
-        stored_ids = {group.contact.hubspot_contact_id or "" for group in groups}
-        records, gone = self._read(sorted(filter(is_record_id, stored_ids)), by_email=False)
-        by_id = {record.id: record for record in records}
-        renames: list[tuple[HubSpotRecord, Group]] = []
+        seen = self._by_email(groups)
+        seen |= self._by_stored_id(self._in_need_of(Need.STORED_RECORD, groups, seen), seen)
+        seen |= self._renamed(self._in_need_of(Need.RENAME, groups, seen), seen)
         for group in groups:
-            stored_id = group.contact.hubspot_contact_id or ""
-            record = by_id.get(stored_id)
-            if record and group.email in record.emails:
-                self._updates.append((record, group, group.without_email))
-            elif record and any(
-                is_same_contact(record, each, self._client.names) for each in group.members
-            ):
-                renames.append((record, group))
-            elif record or stored_id in gone or not is_record_id(stored_id):
-                self._creates.append(group)
+            target = target_of(group, seen[group.email], self._lanes.mapping)
+            if isinstance(target, Target):
+                self._targets.append((group, target))
             else:
-                # An id that the answer passes over is not known to be gone.
                 self._unknown.append(group)
-        self._ask_renames(renames)
 
-    def _ask_renames(self, renames: Sequence[tuple[HubSpotRecord, Group]]) -> None:
+    def _in_need_of(
+        self, need: Need, groups: Sequence[Group], seen: Mapping[str, Seen]
+    ) -> list[Group]:
+        return [
+            group
+            for group in groups
+            if target_of(group, seen[group.email], self._lanes.mapping) is need
+        ]
+
+    def _by_email(self, groups: Sequence[Group]) -> dict[str, Seen]:
+        records, missing = self._read([group.email for group in groups], by_email=True)
+        found = {email: record for record in records for email in record.emails}
+        return {
+            group.email: Seen(
+                by_email=found.get(group.email)
+                or (Absence.GONE if group.email in missing else Absence.UNKNOWN)
+            )
+            for group in groups
+        }
+
+    def _by_stored_id(self, groups: Sequence[Group], seen: Mapping[str, Seen]) -> dict[str, Seen]:
+        ids = {group.email: group.contact.hubspot_contact_id or "" for group in groups}
+        records, gone = self._read(sorted(set(ids.values())), by_email=False)
+        by_id = {record.id: record for record in records}
+        # An id that the answer passes over is not known to be gone.
+        return {
+            email: replace(
+                seen[email],
+                by_id=by_id.get(key) or (Absence.GONE if key in gone else Absence.UNKNOWN),
+            )
+            for email, key in ids.items()
+        }
+
+    def _renamed(self, groups: Sequence[Group], seen: Mapping[str, Seen]) -> dict[str, Seen]:
         """A contact's new address would go to its record, if that is the contact's alone."""
-        if not renames:
-            return
-        free = self._may_be_renamed([group.rename_of(record) for record, group in renames])
-        for record, group in renames:
-            if record.id in free:
-                self._updates.append((record, group, group.properties))
-            else:
-                self._creates.append(group)
+        renames = {
+            group.email: group.rename_of(record)
+            for group in groups
+            if isinstance(record := seen[group.email].by_id, HubSpotRecord)
+        }
+        free = self._lanes.may_be_renamed(list(renames.values())) if renames else ()
+        return {
+            email: replace(seen[email], may_rename=rename.record_id in free)
+            for email, rename in renames.items()
+        }
 
     def _read(self, keys: Sequence[str], *, by_email: bool, tries: int = REQUEST_TRIES) -> Told:
         """Read keys; where HubSpot refuses the request as a whole, in halves."""
         if not keys:
             return [], frozenset()
+        client = self._lanes.client
         try:
-            return self._client.read_batch(keys, self._names, by_email=by_email, tries=tries)
+            return client.read_batch(
+                keys, self._lanes.read_properties, by_email=by_email, tries=tries
+            )
         except Unavailable:
             # HubSpot itself is away where even a small read gets no answer.
-            self._client.probe()
+            client.probe()
             tries = 1
         except (ContactRejected, Conflict, NotFound):
             log.debug("HubSpot refuses to look %d contacts up", len(keys))
@@ -151,41 +167,32 @@ class _Looked:
 
     def plans(self) -> Iterator[PlannedContact]:
         """Return the plan of every contact; those that meet in one record share it."""
-        records = {record.id: record for record, _, _ in self._updates}
-        merged = merge_updates(
-            (record.id, group, properties) for record, group, properties in self._updates
-        )
-        for update in merged:
-            record = records[update.record_id]
-            yield from _planned(update.groups, record, update.properties, PlannedAction.UPDATE)
-        for group in self._creates:
-            yield from _planned([group], None, group.properties, PlannedAction.CREATE)
+        for each in plan_records(self._targets, self._lanes.mapping, self._lanes.object_type):
+            yield from _planned(each)
         for group in self._unknown:
-            yield from _planned([group], None, {}, PlannedAction.UNKNOWN, _NOT_TOLD)
+            for member in group.members:
+                yield PlannedContact(
+                    member.id,
+                    member.email,
+                    PlannedAction.UNKNOWN,
+                    message=_NOT_TOLD,
+                    shared_with=group.shared_with(member.id),
+                )
 
 
-def _planned(
-    groups: Collection[Group],
-    record: HubSpotRecord | None,
-    sent: Properties,
-    action: PlannedAction,
-    message: str | None = None,
-) -> Iterator[PlannedContact]:
-    held: Mapping[str, str] = record.properties if record else {}
+def _planned(record: RecordPlan) -> Iterator[PlannedContact]:
+    write = record.write
     changes = tuple(
-        PropertyChange(name, held.get(name), value)
-        for name, value in sent.items()
-        if held.get(name) != value
+        PropertyChange(each.property_name, each.before, each.after) for each in write.changes
     )
-    for group in groups:
+    for group in record.groups:
         for member in group.members:
             yield PlannedContact(
                 member.id,
                 member.email,
-                action,
-                hubspot_contact_id=record.id if record else None,
-                message=message,
+                _ACTIONS[write.kind],
+                hubspot_contact_id=write.record_id,
                 changes=changes,
-                unchanged=len(sent) - len(changes),
+                unchanged=write.same,
                 shared_with=group.shared_with(member.id),
             )

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID
+from datetime import date, datetime
 
-from hubspot_sync.rules.mapping import Contact, PropertyNames, normalise_email
+from hubspot_sync.rules.mapping import Contact, Key, PropertyMapping, normalise_email, value_of
 
 _RECORD_ID = re.compile(r"[0-9]{1,20}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T")
@@ -49,21 +48,27 @@ class HubSpotRecord:
         )
 
 
-def is_same_contact(record: HubSpotRecord, contact: Contact, names: PropertyNames) -> bool:
+def is_same_contact(record: HubSpotRecord, contact: Contact, mapping: PropertyMapping) -> bool:
     """Tell whether a record read under a stored id is still this contact's.
 
     A stored id alone proves nothing: the database may have been restored from elsewhere, the token
-    may open another portal, the record may have been merged into another. The ScraperSky ids that
-    we wrote there do prove it.
+    may open another portal, the record may have been merged into another. What the mapping names as
+    proof, and what we wrote there, does prove it.
     """
     if record.id != contact.hubspot_contact_id:
         return False
     pairs = [
         (ours, record.properties.get(name))
-        for ours, name in ((contact.domain_id, names.domain_id), (contact.page_id, names.page_id))
-        if ours
+        for name in mapping.proof
+        if (ours := _proof(contact, mapping, name))
     ]
     return bool(pairs) and all(ours == theirs for ours, theirs in pairs)
+
+
+def _proof(contact: Contact, mapping: PropertyMapping, name: str) -> str:
+    line = mapping.field_of(name)
+    # A date is no proof of anything.
+    return value_of(contact, line, date.min) if line and line.column else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Rename:
 
     record_id: str
     primary_email: str | None
-    members: frozenset[UUID]
+    members: frozenset[Key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class Bearer:
         email: normalised.
     """
 
-    contact_id: UUID
+    contact_id: Key
     hubspot_contact_id: str | None
     email: str | None
 
@@ -146,6 +151,11 @@ def is_same_value(name: str, sent: str, held: str) -> bool:
         return True
     if name == "phone":
         return _is_same_number(sent, held)
+    return is_same_moment(sent, held)
+
+
+def is_same_moment(sent: str, held: str) -> bool:
+    """Tell whether two values are one point in time, written with more digits or fewer."""
     moment = _moment(sent)
     return moment is not None and moment == _moment(held)
 

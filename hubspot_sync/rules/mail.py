@@ -6,9 +6,9 @@ A line says of how many contacts what became of them and for what reason, and na
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from uuid import UUID
 
 from hubspot_sync.rules.advice import COMES_BACK, Reason
+from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import OutcomeName
 
 MOST_LINES = 8
@@ -33,7 +33,7 @@ class Group:
     outcome: OutcomeName
     reason: Reason
     count: int
-    example: UUID
+    example: Key
 
 
 @dataclass(frozen=True, slots=True)

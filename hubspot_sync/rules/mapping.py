@@ -1,14 +1,18 @@
-"""What a contact is, and what HubSpot is told about it.
+"""The mapping: which HubSpot property is filled from what, and how its value is shaped.
 
-To add a custom property, start at `CustomProperty` and `custom_properties`: the one table there
-drives the mapping, `create-properties` and the checks of a run.
+To add a property to the built-in mapping, start at `built_in_mapping`: the one table there drives
+what is sent, `create-properties` and the checks of a run.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import date
+from enum import StrEnum
 from uuid import UUID
+
+Key = UUID | int | str
+"""The key of a row, of whatever type the table has."""
 
 MAX_EMAIL_LENGTH = 254
 """The longest address that mail itself can carry (RFC 5321)."""
@@ -17,30 +21,59 @@ _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 # What Python takes for white space (\x0b, \x0c, \x1c to \x1f, \x85) separates words, so it stays.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 
-PROPERTY_GROUP = "contactinformation"
+
+@dataclass(frozen=True, slots=True)
+class ObjectType:
+    """A kind of HubSpot record, as its API names it.
+
+    Attributes:
+        path: in the paths of the API.
+        type_id: HubSpot's number of it.
+        key_property: the property that records are looked up by.
+        more_keys_property: the property that lists the other values of that key.
+        group: the property group that new properties go into.
+    """
+
+    path: str
+    type_id: str
+    key_property: str
+    more_keys_property: str
+    group: str
+
+
+CONTACTS = ObjectType(
+    path="contacts",
+    type_id="0-1",
+    key_property="email",
+    more_keys_property="hs_additional_emails",
+    group="contactinformation",
+)
+"""HubSpot's contacts (HubSpot docs, "Contacts"); handed in by whoever builds the parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """One row of the contacts table, as far as HubSpot is concerned.
+    """One row of the source, as far as HubSpot is concerned.
 
     Attributes:
         id: the row's key, which no other system knows.
+        values: what the mapped columns hold, by column.
         hubspot_contact_id: HubSpot's record id from an earlier sync; unproven until it is read.
     """
 
-    id: UUID
+    id: Key
     email: str | None = None
-    name: str | None = None
-    phone_number: str | None = None
-    domain_id: str | None = None
-    page_id: str | None = None
+    values: tuple[tuple[str, str | None], ...] = ()
     hubspot_contact_id: str | None = None
 
+    def value(self, column: str) -> str | None:
+        """Return what a column holds; None where it is empty or not mapped."""
+        return dict(self.values).get(column)
+
     @property
-    def sent_values(self) -> tuple[str | None, ...]:
-        """The values that a delivery carries; an edit of one of them needs another delivery."""
-        return (self.email, self.name, self.phone_number, self.domain_id, self.page_id)
+    def sent_values(self) -> tuple[object, ...]:
+        """The raw values that a delivery carries; an edit of one needs another delivery."""
+        return (self.email, *self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +81,110 @@ class CustomProperty:
     """A HubSpot property of our own, as `create-properties` makes it.
 
     Attributes:
-        role: which value of the contact fills it: `domain_id`, `page_id` or `sync_date`.
-        name: its internal name in HubSpot, from the settings.
+        name: its internal name in HubSpot.
         type: HubSpot's type of the values.
         field_type: HubSpot's form field.
         label: what people see in HubSpot.
     """
 
-    role: str
     name: str
     type: str
     field_type: str
     label: str
 
 
+class Transform(StrEnum):
+    """How a column's text is shaped; the white space around it is always taken off."""
+
+    FIRST_WORD = "first-word"
+    AFTER_FIRST_WORD = "after-first-word"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One line of the mapping.
+
+    Attributes:
+        property_name: HubSpot's internal name.
+        column: the source's column; None for the date of the run.
+        transform: how the column's text is shaped, in this order.
+        stamp: it travels with another change or with a create, and never by itself.
+        create: what `create-properties` makes; None where HubSpot has it.
+        is_datetime: HubSpot has it as a point in time, which wants a date spelt out.
+    """
+
+    property_name: str
+    column: str | None = None
+    transform: tuple[Transform, ...] = ()
+    stamp: bool = False
+    create: CustomProperty | None = None
+    is_datetime: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyMapping:
+    """How contacts become HubSpot's records.
+
+    Attributes:
+        fields: a line for each property.
+        proof: properties that show whose a record is which was found under a stored id.
+        read_only: properties that HubSpot would refuse to have written.
+    """
+
+    fields: tuple[Field, ...]
+    proof: tuple[str, ...] = ()
+    read_only: frozenset[str] = frozenset()
+
+    @property
+    def property_names(self) -> tuple[str, ...]:
+        """The properties that it fills or proves by, each once."""
+        return tuple(dict.fromkeys([*(each.property_name for each in self.fields), *self.proof]))
+
+    @property
+    def custom_properties(self) -> tuple[CustomProperty, ...]:
+        """What `create-properties` makes."""
+        return tuple(each.create for each in self.fields if each.create)
+
+    @property
+    def stamps(self) -> frozenset[str]:
+        """The properties that never travel by themselves."""
+        return frozenset(each.property_name for each in self.fields if each.stamp)
+
+    def field_of(self, property_name: str) -> Field | None:
+        """Return the line of a property."""
+        return next((each for each in self.fields if each.property_name == property_name), None)
+
+
 @dataclass(frozen=True, slots=True)
 class PropertyNames:
-    """The internal names of the custom properties in this portal."""
+    """The internal names that the settings give the built-in mapping's custom properties."""
 
     domain_id: str = "scrapersky_domain_id"
     page_id: str = "scrapersky_page_id"
     sync_date: str = "scrapersky_sync_date"
 
 
-def custom_properties(names: PropertyNames) -> tuple[CustomProperty, ...]:
-    """Return the table of our custom properties under the names of this portal."""
-    return (
-        CustomProperty("domain_id", names.domain_id, "string", "text", "ScraperSky Domain ID"),
-        CustomProperty("page_id", names.page_id, "string", "text", "ScraperSky Page ID"),
-        CustomProperty("sync_date", names.sync_date, "date", "date", "ScraperSky Sync Date"),
+def built_in_mapping(names: PropertyNames | None = None) -> PropertyMapping:
+    """Return the mapping of ScraperSky's table."""
+    names = names or PropertyNames()
+    domain_id = CustomProperty(names.domain_id, "string", "text", "ScraperSky Domain ID")
+    page_id = CustomProperty(names.page_id, "string", "text", "ScraperSky Page ID")
+    sync_date = CustomProperty(names.sync_date, "date", "date", "ScraperSky Sync Date")
+    return PropertyMapping(
+        fields=(
+            Field("firstname", "name", (Transform.FIRST_WORD,)),
+            Field("lastname", "name", (Transform.AFTER_FIRST_WORD,)),
+            Field("phone", "phone_number"),
+            Field(names.domain_id, "domain_id", create=domain_id),
+            Field(names.page_id, "page_id", create=page_id),
+            Field(names.sync_date, stamp=True, create=sync_date),
+        ),
+        proof=(names.domain_id, names.page_id),
     )
+
+
+BUILT_IN_COLUMNS = ("name", "phone_number", "domain_id", "page_id")
+"""The columns that the built-in mapping reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +209,15 @@ def differences(wanted: CustomProperty, found: PropertyDefinition) -> list[str]:
     return told
 
 
-@dataclass(frozen=True, slots=True)
-class PropertyMap:
-    """How this run fills the custom properties, learnt from the portal once a run.
-
-    Attributes:
-        names: the internal names.
-        sync_date_type: HubSpot's type of the sync date, which decides how a date is written.
-        read_only: internal names that HubSpot would refuse to have written.
-    """
-
-    names: PropertyNames = field(default_factory=PropertyNames)
-    sync_date_type: str = "date"
-    read_only: frozenset[str] = frozenset()
-
-
-def property_map(names: PropertyNames, found: Mapping[str, PropertyDefinition]) -> PropertyMap:
-    """Fit the mapping to the property definitions that the portal really has."""
-    return PropertyMap(
-        names=names,
-        sync_date_type=found[names.sync_date].type,
+def fitted(mapping: PropertyMapping, found: Mapping[str, PropertyDefinition]) -> PropertyMapping:
+    """Fit a mapping to the property definitions that the portal really has."""
+    kinds = {name: definition.type for name, definition in found.items()}
+    return replace(
+        mapping,
+        fields=tuple(
+            replace(each, is_datetime=kinds.get(each.property_name) == "datetime")
+            for each in mapping.fields
+        ),
         read_only=frozenset(name for name, definition in found.items() if definition.read_only),
     )
 
@@ -153,48 +249,54 @@ def email_fault(email: str | None) -> str | None:
     return f"The email address cannot be one: {fault}. Correct it and mark the contact again."
 
 
-def split_name(name: str | None) -> tuple[str | None, str | None]:
-    """Split a name at its first run of white space into first and last name."""
-    parts = _clean(name).split(maxsplit=1)
-    first = parts[0] if parts else None
-    last = parts[1] if len(parts) > 1 else None
-    return first, last
-
-
 STANDARD_PROPERTIES = ("email", "firstname", "lastname", "phone")
-"""HubSpot's own properties that the mapping fills."""
+"""HubSpot's own properties that the built-in mapping fills."""
 
 
-def to_properties(contact: Contact, mapping: PropertyMap, today: date) -> dict[str, str]:
+def to_properties(
+    contact: Contact, mapping: PropertyMapping, today: date, object_type: ObjectType = CONTACTS
+) -> dict[str, str]:
     """Map a contact with a usable email to HubSpot's properties.
 
     What the contact does not have is left out: an empty string would clear what HubSpot holds.
 
     Args:
         contact: its email must have passed `email_fault`.
-        mapping: how this portal's custom properties are filled.
+        mapping: fitted to the portal.
         today: the date in UTC.
+        object_type: the kind of record that it becomes.
     """
-    first, last = split_name(contact.name)
-    values = {
-        "email": normalise_email(contact.email or ""),
-        "firstname": first,
-        "lastname": last,
-        "phone": _clean(contact.phone_number),
-        mapping.names.domain_id: _clean(contact.domain_id),
-        mapping.names.page_id: _clean(contact.page_id),
-        mapping.names.sync_date: _sync_date(today, mapping.sync_date_type),
+    values = {object_type.key_property: normalise_email(contact.email or "")} | {
+        each.property_name: value_of(contact, each, today) for each in mapping.fields
     }
     return {
         name: value for name, value in values.items() if value and name not in mapping.read_only
     }
 
 
-def _sync_date(today: date, hubspot_type: str) -> str:
-    # A date property takes the bare date only; a datetime property wants the time spelt out.
-    if hubspot_type == "datetime":
-        return f"{today.isoformat()}T00:00:00.000Z"
-    return today.isoformat()
+def value_of(contact: Contact, line: Field, today: date) -> str:
+    """Return the value that one line of the mapping gives a contact; empty where it has none."""
+    if line.column is None:
+        # A date property takes the bare date only; a datetime property wants the time spelt out.
+        return f"{today.isoformat()}T00:00:00.000Z" if line.is_datetime else today.isoformat()
+    text = _clean(contact.value(line.column))
+    for transform in line.transform:
+        text = _SHAPES[transform](text)
+    return text
+
+
+def _first_word(text: str) -> str:
+    return next(iter(text.split(maxsplit=1)), "")
+
+
+def _after_first_word(text: str) -> str:
+    return next(iter(text.split(maxsplit=1)[1:]), "")
+
+
+_SHAPES = {
+    Transform.FIRST_WORD: _first_word,
+    Transform.AFTER_FIRST_WORD: _after_first_word,
+}
 
 
 def _clean(text: str | None) -> str:

@@ -31,10 +31,23 @@ _WORKER_DIED = "Its worker died; it is tried again."
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """HubSpot confirmed the contact under this record id."""
+    """HubSpot confirmed the contact under this record id.
+
+    Attributes:
+        created: this delivery created the record.
+        unchanged: the record held all of it already, so nothing was written.
+    """
 
     hubspot_contact_id: str
     created: bool
+    unchanged: bool = False
+
+    @property
+    def name(self) -> "OutcomeName":
+        """What it is called."""
+        if self.unchanged:
+            return OutcomeName.UNCHANGED
+        return OutcomeName.CREATED if self.created else OutcomeName.UPDATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +219,7 @@ def _delivered(claim: Claim, outcome: Delivered, row: Row) -> Settlement:
     }
     if row.retry_columns_are_ours:
         changes |= cleared_retry_columns()
-    name = OutcomeName.CREATED if outcome.created else OutcomeName.UPDATED
-    return Settlement(claim, name, changes, hubspot_contact_id=outcome.hubspot_contact_id)
+    return Settlement(claim, outcome.name, changes, hubspot_contact_id=outcome.hubspot_contact_id)
 
 
 def _failed(

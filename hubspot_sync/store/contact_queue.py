@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
-from uuid import UUID
 
 from sqlalchemy import (
     Connection,
@@ -33,7 +32,7 @@ from hubspot_sync.rules.lifecycle import (
     leave_to_them,
     lone_from,
 )
-from hubspot_sync.rules.mapping import normalise_email
+from hubspot_sync.rules.mapping import Key, normalise_email
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Outcome, Settlement, instead_of, settle
 from hubspot_sync.store.database import retried, transaction
@@ -123,7 +122,7 @@ class ContactQueue:
             if taken.claims or not (taken.freed or taken.refused):
                 return list(taken.claims)
 
-    def _claim_due(self, limit: int, without: Collection[UUID], *, lone: bool) -> "_Taken":
+    def _claim_due(self, limit: int, without: Collection[Key], *, lone: bool) -> "_Taken":
         @retried
         def claim(singly: bool) -> _Taken:
             with transaction(self._engine, singly=singly) as connection:
@@ -135,7 +134,7 @@ class ContactQueue:
         return _singly_if_refused(claim)
 
     @retried
-    def claim_one(self, contact_id: UUID, *, force: bool = False) -> Claim | Held:
+    def claim_one(self, contact_id: Key, *, force: bool = False) -> Claim | Held:
         """Claim one contact, whatever its status, unless it is skipped or held.
 
         Args:
@@ -250,7 +249,7 @@ class ContactQueue:
         return [Bearer(key, stored, normalise_email(email or "")) for key, stored, email in found]
 
     @retried
-    def read_one(self, contact_id: UUID) -> Row:
+    def read_one(self, contact_id: Key) -> Row:
         """Return one contact as it is.
 
         Raises:
@@ -272,7 +271,7 @@ class ContactQueue:
         self,
         connection: Connection,
         limit: int,
-        without: Collection[UUID] = (),
+        without: Collection[Key] = (),
         *,
         lone: bool = True,
         lock: bool = True,
@@ -363,8 +362,8 @@ class _Taken:
     """
 
     claims: Sequence[Claim] = ()
-    freed: Collection[UUID] = ()
-    refused: Mapping[UUID, str] = field(default_factory=dict)
+    freed: Collection[Key] = ()
+    refused: Mapping[Key, str] = field(default_factory=dict)
 
 
 def _singly_if_refused(write: Callable[[bool], Result]) -> Result:
@@ -377,7 +376,7 @@ def _singly_if_refused(write: Callable[[bool], Result]) -> Result:
 
 def _write_taken(
     connection: Connection,
-    freed: Mapping[UUID, Changes],
+    freed: Mapping[Key, Changes],
     claimed: Iterable[tuple[Claim, Changes]],
     *,
     singly: bool,
@@ -424,25 +423,25 @@ def _log_taken(taken: _Taken) -> None:
         )
 
 
-def _named(contact_id: UUID) -> dict[str, str]:
+def _named(contact_id: Key) -> dict[str, str]:
     return {"contact_id": str(contact_id)}
 
 
 def _rows_of(
-    kind: DueKind, found: Iterable[RowMapping], turn: Callable[[Row], tuple[datetime, UUID]]
+    kind: DueKind, found: Iterable[RowMapping], turn: Callable[[Row], tuple[datetime, Key]]
 ) -> list[Row]:
     return sorted((to_row(each) for each in found if each["kind"] == kind), key=turn)
 
 
-def _turn(row: Row) -> tuple[datetime, UUID]:
+def _turn(row: Row) -> tuple[datetime, Key]:
     return row.updated_at or _LONG_AGO, row.contact.id
 
 
-def _retry_turn(row: Row) -> tuple[datetime, UUID]:
+def _retry_turn(row: Row) -> tuple[datetime, Key]:
     return row.next_retry_at or _LONG_AGO, row.contact.id
 
 
-def _not_there(contact_id: UUID) -> NotThere:
+def _not_there(contact_id: Key) -> NotThere:
     return NotThere(
         f"There is no contact {contact_id} in the table '{TABLE}'. Look for it by its email, or "
         "see whether DATABASE_URL names the right database."

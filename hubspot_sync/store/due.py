@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import (
     Column,
@@ -36,6 +35,7 @@ from hubspot_sync.rules.lifecycle import (
     ProcessingStatus,
     SyncStatus,
 )
+from hubspot_sync.rules.mapping import Key
 from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, contacts
 
 
@@ -120,7 +120,7 @@ def rows_to_claim(
     *,
     lone: bool,
     lone_from: int = 1,
-    without: Collection[UUID] = (),
+    without: Collection[Key] = (),
     lock: bool,
 ) -> CompoundSelect[Any]:
     """Return the query of a claim: what is due and what was left behind, each with its kind.
@@ -143,7 +143,7 @@ def rows_to_claim(
 
 
 def _parts(
-    limit: int, lease: timedelta, *, lone: bool, lone_from: int, without: Collection[UUID]
+    limit: int, lease: timedelta, *, lone: bool, lone_from: int, without: Collection[Key]
 ) -> Iterator[Select[Any]]:
     def part(
         kind: DueKind, condition: ColumnElement[bool], order: Column[Any], most: int = limit

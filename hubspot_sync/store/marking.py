@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
@@ -33,7 +32,7 @@ from hubspot_sync.rules.lifecycle import (
     reset_changes,
     skip_changes,
 )
-from hubspot_sync.rules.mapping import normalise_email
+from hubspot_sync.rules.mapping import Key, normalise_email
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import READY, is_left_behind
 from hubspot_sync.store.rows import all_columns, to_row, write_rows
@@ -65,10 +64,10 @@ class Selection:
         every: all.
     """
 
-    contact_ids: Sequence[UUID] = ()
+    contact_ids: Sequence[Key] = ()
     email: str | None = None
     status: SyncStatus | None = None
-    domain_id: UUID | None = None
+    domain_id: Key | None = None
     every: bool = False
 
     @property
@@ -95,7 +94,7 @@ class Preview:
     total: int
     rows: list[Row]
     held: list[Row]
-    found: set[UUID] = field(default_factory=set)
+    found: set[Key] = field(default_factory=set)
     queued: int = 0
     skipped: int = 0
     retrying: int = 0
@@ -143,7 +142,7 @@ class Marking:
         never_synced = self._never_synced()
         kept: frozenset[Row] = frozenset()
 
-        def change(rows: list[Row]) -> list[tuple[UUID, Changes]]:
+        def change(rows: list[Row]) -> list[tuple[Key, Changes]]:
             nonlocal kept
             # A transaction that is tried again finds rows whose copy is safe already.
             keep_copy([row for row in rows if row not in kept])
@@ -162,7 +161,7 @@ class Marking:
             How many were marked, and the rows left because their lease is not over.
         """
 
-        def change(rows: list[Row], now: datetime) -> list[tuple[UUID, Changes]]:
+        def change(rows: list[Row], now: datetime) -> list[tuple[Key, Changes]]:
             return [(row.contact.id, enqueue_changes(row, now)) for row in rows]
 
         return _sum(self._chunks(self._can_be_marked(wanted), change=change, limit=limit))
@@ -184,10 +183,10 @@ class Marking:
             How many were skipped, and the rows among them whose lease is not over.
         """
 
-        def change(rows: list[Row], _: datetime) -> list[tuple[UUID, Changes]]:
+        def change(rows: list[Row], _: datetime) -> list[tuple[Key, Changes]]:
             return [(row.contact.id, skip_changes(row, is_held=False)) for row in rows]
 
-        def change_held(rows: list[Row]) -> list[tuple[UUID, Changes]]:
+        def change_held(rows: list[Row]) -> list[tuple[Key, Changes]]:
             return [(row.contact.id, skip_changes(row, is_held=True)) for row in rows]
 
         chunks = self._chunks(_can_be_skipped(wanted), change=change, change_held=change_held)
@@ -247,13 +246,13 @@ class Marking:
         self,
         condition: ColumnElement[bool],
         *,
-        change: Callable[[list[Row], datetime], list[tuple[UUID, Changes]]],
-        change_held: Callable[[list[Row]], list[tuple[UUID, Changes]]] | None = None,
+        change: Callable[[list[Row], datetime], list[tuple[Key, Changes]]],
+        change_held: Callable[[list[Row]], list[tuple[Key, Changes]]] | None = None,
         limit: int | None = None,
     ) -> Iterator[tuple[list[Row], list[Row]]]:
         """Walk through contacts and change them; yield those that are free, and those held."""
         query = all_columns().where(condition).order_by(_c.id).with_for_update()
-        after: UUID | None = None
+        after: Key | None = None
         left = limit
         while left is None or left > 0:
             size = CHUNK if left is None else min(CHUNK, left)
@@ -269,8 +268,8 @@ class Marking:
     def _change(
         self,
         query: Select[Any],
-        change: Callable[[list[Row], datetime], list[tuple[UUID, Changes]]],
-        change_held: Callable[[list[Row]], list[tuple[UUID, Changes]]] | None,
+        change: Callable[[list[Row], datetime], list[tuple[Key, Changes]]],
+        change_held: Callable[[list[Row]], list[tuple[Key, Changes]]] | None,
     ) -> tuple[list[Row], list[Row], list[Row]]:
         """Change what a query finds, in one transaction.
 
@@ -309,7 +308,7 @@ class Marking:
         return and_(_selected(wanted), not_(is_queued), not_(is_left), _is_not_skipped())
 
 
-def find_keys(engine: Engine, wanted: Selection) -> list[UUID]:
+def find_keys(engine: Engine, wanted: Selection) -> list[Key]:
     """Return the keys of the contacts that are meant."""
     with transaction(engine, read_only=True) as connection:
         return list(connection.scalars(select(_c.id).where(_selected(wanted)).order_by(_c.id)))

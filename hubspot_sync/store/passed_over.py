@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Collection, Mapping
-from uuid import UUID
 
 from hubspot_sync.errors import DatabaseUnavailable
+from hubspot_sync.rules.mapping import Key
 
 MOST_PASSED_OVER = 1_000
 """With more than this, the fault is the table's and not a row's."""
@@ -18,24 +18,24 @@ class PassedOver:
     """
 
     def __init__(self) -> None:
-        self._refused: dict[UUID, str] = {}
-        self._requeued: set[UUID] = set()
-        self._passed_over: set[UUID] = set()
+        self._refused: dict[Key, str] = {}
+        self._requeued: set[Key] = set()
+        self._passed_over: set[Key] = set()
         self._lock = threading.Lock()
 
     @property
-    def keys(self) -> Collection[UUID]:
+    def keys(self) -> Collection[Key]:
         """The contacts that no later claim of the run takes."""
         with self._lock:
             return frozenset(self._passed_over)
 
     @property
-    def refused(self) -> Mapping[UUID, str]:
+    def refused(self) -> Mapping[Key, str]:
         """Those that could not be claimed, with the database's reason."""
         with self._lock:
             return dict(self._refused)
 
-    def add_refused(self, refused: Mapping[UUID, str]) -> None:
+    def add_refused(self, refused: Mapping[Key, str]) -> None:
         """Pass over contacts whose rows the database does not let us claim.
 
         Raises:
@@ -53,7 +53,7 @@ class PassedOver:
                 "contacts are safe in the queue."
             )
 
-    def note_requeued(self, contact_id: UUID) -> None:
+    def note_requeued(self, contact_id: Key) -> None:
         """Let a contact be sent again because its values were edited meanwhile, but only once."""
         with self._lock:
             if contact_id in self._requeued:

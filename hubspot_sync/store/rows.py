@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import (
     Connection,
@@ -26,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from hubspot_sync.rules.lifecycle import Changes, Row
-from hubspot_sync.rules.mapping import Contact
+from hubspot_sync.rules.mapping import BUILT_IN_COLUMNS, Contact, Key
 from hubspot_sync.store.failures import is_data_fault, why_refused
-from hubspot_sync.store.table import DatabaseTime, Key, contacts
+from hubspot_sync.store.table import DatabaseTime, KeyType, contacts
 
 _c = contacts.c
 _VARYING = ("hubspot_processing_error", "hubspot_contact_id")
@@ -55,8 +54,8 @@ class Written:
         refused: why the others were not, by key.
     """
 
-    rows: Mapping[UUID, Row] = field(default_factory=dict)
-    refused: Mapping[UUID, str] = field(default_factory=dict)
+    rows: Mapping[Key, Row] = field(default_factory=dict)
+    refused: Mapping[Key, str] = field(default_factory=dict)
 
 
 def all_columns() -> Select[Any]:
@@ -64,7 +63,7 @@ def all_columns() -> Select[Any]:
     return select(contacts, DatabaseTime().label("now"))
 
 
-def rows_by_id(found: Any) -> dict[UUID, LockedRow]:
+def rows_by_id(found: Any) -> dict[Key, LockedRow]:
     """Return what such a query found, by key."""
     return {entry["id"]: LockedRow(to_row(entry), entry["now"]) for entry in found.mappings()}
 
@@ -75,10 +74,7 @@ def to_row(found: RowMapping) -> Row:
         contact=Contact(
             id=found["id"],
             email=found["email"],
-            name=found["name"],
-            phone_number=found["phone_number"],
-            domain_id=_as_text(found["domain_id"]),
-            page_id=_as_text(found["page_id"]),
+            values=tuple((name, _as_text(found[name])) for name in BUILT_IN_COLUMNS),
             hubspot_contact_id=found["hubspot_contact_id"],
         ),
         sync_status=found["hubspot_sync_status"],
@@ -94,7 +90,7 @@ def to_row(found: RowMapping) -> Row:
 
 
 def write_rows(
-    connection: Connection, writes: Iterable[tuple[UUID, Changes]], *, singly: bool = False
+    connection: Connection, writes: Iterable[tuple[Key, Changes]], *, singly: bool = False
 ) -> Written:
     """Write each row's changes; those without changes are passed over.
 
@@ -105,8 +101,8 @@ def write_rows(
             its refusal is raised.
     """
     wanted = [(contact_id, changes) for contact_id, changes in writes if changes]
-    rows: dict[UUID, Row] = {}
-    refused: dict[UUID, str] = {}
+    rows: dict[Key, Row] = {}
+    refused: dict[Key, str] = {}
     for part in [[each] for each in wanted] if singly else [wanted]:
         try:
             if singly:
@@ -124,13 +120,13 @@ def write_rows(
     return Written(rows, refused)
 
 
-def _write(connection: Connection, writes: Iterable[tuple[UUID, Changes]]) -> dict[UUID, Row]:
+def _write(connection: Connection, writes: Iterable[tuple[Key, Changes]]) -> dict[Key, Row]:
     """Write rows, one statement for all that change alike.
 
     Statuses and times are constants of a statement: an enum column takes a constant of no type,
     but refuses the text of a VALUES list. Only error and record id differ from row to row.
     """
-    groups: dict[tuple[Any, ...], list[tuple[UUID, Changes]]] = defaultdict(list)
+    groups: dict[tuple[Any, ...], list[tuple[Key, Changes]]] = defaultdict(list)
     for contact_id, changes in writes:
         constant = tuple(
             (name, value) for name, value in sorted(changes.items()) if name not in _VARYING
@@ -138,7 +134,7 @@ def _write(connection: Connection, writes: Iterable[tuple[UUID, Changes]]) -> di
         varying = tuple(name for name in _VARYING if name in changes and changes[name] is not None)
         cleared = tuple(name for name in _VARYING if name in changes and changes[name] is None)
         groups[constant, varying, cleared].append((contact_id, changes))
-    written: dict[UUID, Row] = {}
+    written: dict[Key, Row] = {}
     for (constant, varying, cleared), rows in groups.items():
         statement = _update(dict(constant) | dict.fromkeys(cleared), varying, rows)
         found = connection.execute(statement.returning(contacts)).mappings()
@@ -149,7 +145,7 @@ def _write(connection: Connection, writes: Iterable[tuple[UUID, Changes]]) -> di
 def _update(
     constant: Mapping[str, object],
     varying: Sequence[str],
-    rows: Sequence[tuple[UUID, Changes]],
+    rows: Sequence[tuple[Key, Changes]],
 ) -> Update:
     if not varying:
         ids = [contact_id for contact_id, _ in rows]
@@ -166,7 +162,7 @@ def _update(
     )
     return (
         update(contacts)
-        .where(_c.id == cast(new.c.id, Key))
+        .where(_c.id == cast(new.c.id, KeyType))
         .values(**constant, **{name: new.c[name] for name in varying})
     )
 

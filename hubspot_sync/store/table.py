@@ -54,7 +54,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-class Key(TypeDecorator[UUID]):
+class KeyType(TypeDecorator[UUID]):
     """A UUID: PostgreSQL's own type, and on SQLite the text with dashes that people write."""
 
     impl = Uuid
@@ -108,7 +108,7 @@ class MomentAfter(FunctionElement[datetime]):
 class NewKey(FunctionElement[UUID]):
     """A random UUID, made by the database for rows that people insert by hand."""
 
-    type = Key()
+    type = KeyType()
     inherit_cache = True
     name = "new_key"
 
@@ -182,7 +182,7 @@ contacts = Table(
     metadata,
     # Plain strings for statuses: they work on string columns and, since literals have no type
     # yet when PostgreSQL reads them, on the app's enum columns too.
-    Column("id", Key, primary_key=True, server_default=NewKey()),
+    Column("id", KeyType, primary_key=True, server_default=NewKey()),
     Column("domain_id", String(36)),
     Column("page_id", String(36)),
     Column("email", String),

@@ -27,7 +27,6 @@ from typer.main import get_command
 from hubspot_sync.cli import app
 from hubspot_sync.environment import exposed
 from hubspot_sync.errors import DatabaseUnavailable, SettingsError
-from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.run import Plan
@@ -36,6 +35,7 @@ from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from tests.acceptance.program import ROOT, Ended, Program
 from tests.conftest import LEASE, POLICY, TOKEN, Runs
+from tests.contacts import contacts_client
 from tests.tables import Contacts
 
 PACKAGE = ROOT / "hubspot_sync"
@@ -149,10 +149,10 @@ def test_token_is_not_in_the_process_list(
 def test_secrets_are_in_no_repr(pulse: Any) -> None:
     loaded = load_settings({"HUBSPOT_API_KEY": SECRET, "DATABASE_URL": NOWHERE})
     transport = Transport(loaded.base_url, SECRET, timeout_seconds=5, pulse=pulse)
-    client = HubSpotClient(transport)
+    client = contacts_client(transport)
     engine = make_engine(loaded.database_url)
     queue = ContactQueue(engine, policy=POLICY, lease=LEASE)
-    plan = Plan(names=loaded.property_names, lease=LEASE, attempts=4)
+    plan = Plan(mapping=loaded.mapping, lease=LEASE, attempts=4)
     for each in (loaded, transport, client, engine, engine.url, queue, plan):
         told = f"{each!r} {each!s} {each} {getattr(each, '__dict__', '')}"
         assert SECRET not in told

@@ -17,9 +17,9 @@ import psycopg2
 from sqlalchemy.engine import make_url
 
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.rules.mapping import PropertyNames, custom_properties
 from hubspot_sync.store.database import create_table, make_engine
 from tests.benchmarks.stage import ROOT, TOKEN, Stage, show, stage
+from tests.contacts import MAPPING
 from tests.tables import Contacts
 
 CONTACTS = 200
@@ -89,7 +89,7 @@ def times(update: Update, keys: Sequence[UUID], name: str) -> list[float]:
 def local_hubspot() -> Iterator[Emulator]:
     """Run an emulator in this process, where its answers can be held."""
     with Emulator(token=TOKEN) as hubspot:
-        for custom in custom_properties(PropertyNames()):
+        for custom in MAPPING.custom_properties:
             hubspot.add_property({"name": custom.name, "type": custom.type})
         yield hubspot
 

@@ -4,9 +4,9 @@ import time
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.careful_lane import CarefulLane
-from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.transport import Transport
 from tests.benchmarks.stage import TOKEN, Stage, show, stage
+from tests.contacts import MAPPING, contacts_client, scraped
 
 CAREFUL_CONTACTS = 20
 TARGET = 100
@@ -37,14 +37,19 @@ def careful_rate(stand: Stage) -> float:
     """Return the careful lane's contacts a second, one worker, start-up left out."""
     from uuid import uuid4
 
-    from hubspot_sync.rules.mapping import Contact
+    from hubspot_sync.hubspot.careful_lane import Lanes
+    from hubspot_sync.rules.grouping import group_by_email
 
     transport = Transport(stand.hubspot_url, TOKEN, timeout_seconds=30, pulse=Pulse())
-    lane = CarefulLane(HubSpotClient(transport), lambda _: frozenset())
+    client = contacts_client(transport)
+    lanes = Lanes(client, MAPPING, client.object_type, lambda _: frozenset())
+    lane = CarefulLane(lanes)
     began = time.perf_counter()
     for number in range(CAREFUL_CONTACTS):
         email = f"careful{number}@example.com"
-        lane.deliver(Contact(uuid4(), email), {"email": email, "firstname": "Ada"})
+        told = {"email": email, "firstname": "Ada"}
+        (group,) = group_by_email([(scraped(uuid4(), email), told)])
+        lane.deliver(group)
     seconds = time.perf_counter() - began
     transport.close()
     return CAREFUL_CONTACTS / seconds

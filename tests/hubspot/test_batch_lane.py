@@ -18,18 +18,19 @@ from hubspot_sync.errors import (
     Interrupted,
     PropertyMissing,
     QuotaSpent,
-    RunStopped,
 )
 from hubspot_sync.hubspot.batch_lane import BatchLane
 from hubspot_sync.hubspot.careful_lane import CarefulLane
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.ends import Cut, Ends
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.grouping import Group, group_by_email
 from hubspot_sync.rules.mapping import Contact
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected
-from tests.conftest import NOW, TOKEN, Waits, all_renamed
+from tests.conftest import NOW, TOKEN, Waits, lanes_of
+from tests.contacts import contacts_client, edited, scraped
 
 CREATE, UPDATE, READ = "/batch/create", "/batch/update", "/batch/read"
 OBJECTS = "/objects/contacts"
@@ -37,20 +38,27 @@ OBJECTS = "/objects/contacts"
 
 @pytest.fixture
 def batch(client: HubSpotClient) -> BatchLane:
-    lane = BatchLane(client, CarefulLane(client, all_renamed), all_renamed)
-    lane.begin()
-    return lane
+    return batch_lane(client)
+
+
+def batch_lane(client: HubSpotClient) -> BatchLane:
+    lanes = lanes_of(client)
+    return BatchLane(lanes, CarefulLane(lanes))
+
+
+def stumble(fault: Exception, _: Group | None) -> Outcome:
+    raise fault
 
 
 def contact(email: str, **columns: Any) -> Contact:
-    return Contact(uuid4(), email, domain_id=str(uuid4()), page_id=str(uuid4()), **columns)
+    return scraped(uuid4(), email, domain_id=str(uuid4()), page_id=str(uuid4()), **columns)
 
 
 def mapped(each: Contact, **properties: str) -> tuple[Contact, dict[str, str]]:
     ours = {
         "email": str(each.email).strip().lower(),
-        "scrapersky_domain_id": str(each.domain_id),
-        "scrapersky_page_id": str(each.page_id),
+        "scrapersky_domain_id": str(each.value("domain_id")),
+        "scrapersky_page_id": str(each.value("page_id")),
     }
     return each, ours | properties
 
@@ -65,9 +73,20 @@ def numbered(count: int) -> list[Group]:
 
 def deliver(lane: BatchLane, groups: list[Group]) -> dict[str, Outcome]:
     """Deliver groups, and see to it that each has exactly one outcome."""
-    ends = [end for part in lane.deliver(groups) for end in part]
+    ends: Ends = []
+    try:
+        lane.deliver(groups, ends.extend, stumble)
+    except Cut as cut:
+        raise cut.why from cut
     assert sorted(group.email for group, _ in ends) == sorted(group.email for group in groups)
     return {group.email: outcome for group, outcome in ends}
+
+
+def cut_short(lane: BatchLane, groups: list[Group], ends: Ends | None = None) -> Cut:
+    """Deliver groups until something ends it, and return what that leaves."""
+    with pytest.raises(Cut) as caught:
+        lane.deliver(groups, ([] if ends is None else ends).extend, stumble)
+    return caught.value
 
 
 def kinds(outcomes: dict[str, Outcome]) -> dict[str, int]:
@@ -75,7 +94,7 @@ def kinds(outcomes: dict[str, Outcome]) -> dict[str, int]:
     for outcome in outcomes.values():
         name = type(outcome).__name__.lower()
         if isinstance(outcome, Delivered):
-            name = "created" if outcome.created else "updated"
+            name = str(outcome.name)
         told[name] = told.get(name, 0) + 1
     return told
 
@@ -218,7 +237,7 @@ def test_batch_create_that_names_nobody_goes_through_the_careful_lane(
 ) -> None:
     hubspot.search_lag = 3600
     hubspot.fault(path=CREATE, status=201, body=answer, after_write=True)
-    assert kinds(deliver(batch, numbered(3))) == {"updated": 3}
+    assert kinds(deliver(batch, numbered(3))) == {"created": 3}
     assert len(hubspot.contacts()) == 3
 
 
@@ -293,15 +312,15 @@ def test_batch_kept_back_after_a_lost_create_does_not_call_it_unsent(
     hubspot.daily_limit = 20
     pace = Pace(pulse, reserve_percent=90)
     transport = Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse, pace=pace)
-    client = HubSpotClient(transport)
-    lane = BatchLane(client, CarefulLane(client, all_renamed), all_renamed)
-    lane.begin()
+    client = contacts_client(transport)
+    lane = batch_lane(client)
     hubspot.fault(path=CREATE, drop=True, after_write=True)
-    with pytest.raises(QuotaSpent) as caught:
-        deliver(lane, numbered(3))
+    groups = numbered(3)
+    cut = cut_short(lane, groups)
     transport.close()
+    assert isinstance(cut.why, QuotaSpent)
     assert len(hubspot.contacts()) == 3
-    assert not caught.value.kept_back
+    assert cut.exposure.unconfirmed == tuple(groups)
 
 
 def test_batch_create_lost_beside_another_program_that_created_one(
@@ -386,9 +405,7 @@ def test_batch_new_address_changes_the_same_contact(batch: BatchLane, hubspot: E
     held = hubspot.add_contact(
         {"email": "old@example.com"} | mapped(ours)[1] | {"email": "old@example.com"}
     )
-    moved = Contact(
-        ours.id, ours.email, domain_id=ours.domain_id, page_id=ours.page_id, hubspot_contact_id=held
-    )
+    moved = edited(ours, hubspot_contact_id=held)
     outcomes = deliver(batch, groups_of(moved))
     assert outcomes == {"new@example.com": Delivered(held, created=False)}
     (record,) = hubspot.contacts()
@@ -401,9 +418,7 @@ def test_batch_new_address_that_another_contact_owns_updates_that_one(
     ours = contact("new@example.com")
     old = hubspot.add_contact(mapped(ours)[1] | {"email": "old@example.com"})
     owner = hubspot.add_contact({"email": "new@example.com"})
-    moved = Contact(
-        ours.id, ours.email, domain_id=ours.domain_id, page_id=ours.page_id, hubspot_contact_id=old
-    )
+    moved = edited(ours, hubspot_contact_id=old)
     assert deliver(batch, groups_of(moved)) == {"new@example.com": Delivered(owner, created=False)}
     held = hubspot.contact_by_email("old@example.com")
     assert held is not None
@@ -424,10 +439,7 @@ def test_batch_stored_id_of_somebody_else_is_never_written_to(
     if whose == "nonsense":
         stored = "not-a-number"
     before = {each["id"]: each for each in hubspot.contacts()}
-    claimed = Contact(
-        ours.id, ours.email, domain_id=ours.domain_id, page_id=ours.page_id,
-        hubspot_contact_id=stored,
-    )  # fmt: skip
+    claimed = edited(ours, hubspot_contact_id=stored)
     outcomes = deliver(batch, groups_of(claimed, contact("other@example.com")))
     assert kinds(outcomes) == {"created": 2}
     after = {each["id"]: each for each in hubspot.contacts()}
@@ -437,9 +449,11 @@ def test_batch_stored_id_of_somebody_else_is_never_written_to(
 def test_batch_missing_property_stops(batch: BatchLane, hubspot: Emulator) -> None:
     hubspot.archive_property("scrapersky_page_id")
     groups = numbered(5)
-    with pytest.raises(PropertyMissing, match="create-properties"):
-        deliver(batch, groups)
-    assert sorted(group.email for group in batch.in_request) == [group.email for group in groups]
+    cut = cut_short(batch, groups)
+    assert isinstance(cut.why, PropertyMissing)
+    assert sorted(group.email for group in cut.exposure.refused) == [
+        group.email for group in groups
+    ]
 
 
 def test_batch_missing_property_hands_out_what_was_delivered_first(
@@ -460,12 +474,12 @@ def test_batch_missing_property_hands_out_what_was_delivered_first(
     }
     hubspot.fault(path=CREATE, status=207, body=body)
     custom = {"scrapersky_page_id"}
-    batch.client.transport._custom_properties = frozenset(custom)
-    parts = batch.deliver(groups)
-    assert next(parts) == [(groups[0], Delivered("77", created=True))]
-    with pytest.raises(PropertyMissing):
-        next(parts)
-    assert batch.in_request == groups[1:]
+    batch.lanes.client.transport._custom_properties = frozenset(custom)
+    ends: Ends = []
+    cut = cut_short(batch, groups, ends)
+    assert ends == [(groups[0], Delivered("77", created=True))]
+    assert isinstance(cut.why, PropertyMissing)
+    assert cut.exposure.refused == tuple(groups[1:])
 
 
 @pytest.mark.parametrize(("path", "status"), [(READ, 401), (CREATE, 401), (READ, 403)])
@@ -474,9 +488,9 @@ def test_batch_refused_token_stops_with_what_was_in_the_request(
 ) -> None:
     hubspot.fault(path=path, status=status)
     groups = numbered(5)
-    with pytest.raises(HubSpotDenied):
-        deliver(batch, groups)
-    assert batch.in_request == groups
+    cut = cut_short(batch, groups)
+    assert isinstance(cut.why, HubSpotDenied)
+    assert cut.exposure.refused == tuple(groups)
 
 
 def test_batch_with_hubspot_down_stops(batch: BatchLane, hubspot: Emulator) -> None:
@@ -491,9 +505,10 @@ def test_batch_that_hubspot_will_not_write_stops_after_ten_refusals(
 ) -> None:
     hubspot.fault(method="POST", path=r"(batch/create|contacts)$", status=500, times=None)
     groups = numbered(100)
-    with pytest.raises(EveryoneRefused):
-        deliver(batch, groups)
-    assert {group.email for group in batch.unconfirmed} == {group.email for group in groups}
+    cut = cut_short(batch, groups)
+    assert isinstance(cut.why, EveryoneRefused)
+    exposed = {group.email for group in cut.exposure.unconfirmed}
+    assert exposed == {group.email for group in groups}
     assert hubspot.request_count < 60
 
 
@@ -508,9 +523,9 @@ def test_batch_interrupted_before_its_writes_has_written_nothing(
         return answer
 
     client.read_batch = then_end  # type: ignore[method-assign]
-    with pytest.raises(Interrupted):
-        deliver(batch, numbered(5))
-    assert batch.unconfirmed == []
+    cut = cut_short(batch, numbered(5))
+    assert isinstance(cut.why, Interrupted)
+    assert cut.exposure.unconfirmed == ()
     assert hubspot.contacts() == []
 
 
@@ -584,12 +599,15 @@ def arrange(hubspot: Emulator, drawn: list[tuple[str, str]]) -> list[Contact]:
 def deliver_until_stopped(lane: BatchLane, groups: list[Group]) -> tuple[dict[str, Outcome], bool]:
     """Return each group's outcome, none of them told twice, and whether the run was stopped."""
     seen: dict[str, Outcome] = {}
+
+    def conclude(ends: Ends) -> None:
+        for group, outcome in ends:
+            assert group.email not in seen
+            seen[group.email] = outcome
+
     try:
-        for part in lane.deliver(groups):
-            for group, outcome in part:
-                assert group.email not in seen
-                seen[group.email] = outcome
-    except RunStopped:
+        lane.deliver(groups, conclude, stumble)
+    except Cut:
         return seen, True
     return seen, False
 
@@ -611,9 +629,8 @@ def test_batch_gives_every_contact_exactly_one_outcome_whatever_hubspot_answers(
     waits = Waits()
     pulse = Pulse(Ending(), waits.sleep, lambda: 0.5, lambda: waits.clock, lambda: NOW)
     transport = Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse)
-    client = HubSpotClient(transport)
-    lane = BatchLane(client, CarefulLane(client, all_renamed), all_renamed)
-    lane.begin()
+    client = contacts_client(transport)
+    lane = batch_lane(client)
     seen, is_stopped = deliver_until_stopped(lane, groups)
     transport.close()
     hubspot.clear_faults()

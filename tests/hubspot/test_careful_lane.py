@@ -1,5 +1,6 @@
 """The careful lane over real HTTP: whatever goes wrong, what does HubSpot hold in the end?"""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,13 +19,16 @@ from hubspot_sync.errors import (
 from hubspot_sync.hubspot.careful_lane import CarefulLane
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.ends import Cut
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.portal import look_at_portal
 from hubspot_sync.hubspot.transport import Transport
-from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames, to_properties
+from hubspot_sync.rules.grouping import group_by_email
+from hubspot_sync.rules.mapping import Contact, PropertyMapping, to_properties
 from hubspot_sync.rules.reaction import UNAVAILABLE
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
-from tests.conftest import NOW, TOKEN, Waits, all_renamed
+from tests.conftest import NOW, TOKEN, Waits, lanes_of
+from tests.contacts import MAPPING, contacts_client, scraped
 
 EMAIL = "ada@example.com"
 NEW_EMAIL = "ada@lovelace.example"
@@ -57,14 +61,24 @@ def a_contact(**values: str | None) -> Contact:
         "domain_id": DOMAIN_ID,
         "page_id": PAGE_ID,
     }
-    return Contact(id=UUID(int=1), **(given | values))
+    return scraped(key=UUID(int=1), **(given | values))
 
 
 def deliver(
-    lane: CarefulLane, contact: Contact | None = None, mapping: PropertyMap | None = None
+    lane: CarefulLane,
+    contact: Contact | None = None,
+    mapping: PropertyMapping | None = None,
+    properties: Mapping[str, str] | None = None,
 ) -> Outcome:
     contact = contact or a_contact()
-    return lane.deliver(contact, to_properties(contact, mapping or PropertyMap(), NOW.date()))
+    if mapping:
+        lane = CarefulLane(replace(lane.lanes, mapping=mapping))
+    told = properties or to_properties(contact, lane.lanes.mapping, NOW.date())
+    (group,) = group_by_email([(contact, told)])
+    try:
+        return lane.deliver(group)
+    except Cut as cut:
+        raise cut.why from cut
 
 
 def held(hubspot: Emulator) -> dict[str, str]:
@@ -116,8 +130,16 @@ def test_contact_that_hubspot_knows_is_updated(lane: CarefulLane, hubspot: Emula
 
 def test_contact_takes_two_requests(lane: CarefulLane, hubspot: Emulator) -> None:
     deliver(lane)
-    deliver(lane)
+    deliver(lane, a_contact(name="Ada King"))
     assert hubspot.request_count == 4
+
+
+def test_contact_of_which_hubspot_holds_all_is_not_written(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    held_id = hubspot.add_contact(PROPERTIES | {"scrapersky_sync_date": "2020-01-01"})
+    assert deliver(lane) == Delivered(held_id, created=False, unchanged=True)
+    assert hubspot.request_count == 1
 
 
 def test_update_does_not_send_the_email(lane: CarefulLane, hubspot: Emulator) -> None:
@@ -197,7 +219,8 @@ def test_conflict_without_an_owner_fails_the_contact(lane: CarefulLane, hubspot:
     hubspot.fault(**CREATE, status=409, body={"message": "Contact already exists."}, times=None)
     outcome = deliver(lane)
     assert isinstance(outcome, Failed)
-    assert outcome.signature == UNAVAILABLE
+    assert outcome.signature == Signature("CONFLICT")
+    assert "Contact already exists." in outcome.message
     assert hubspot.contacts() == []
 
 
@@ -234,7 +257,7 @@ def test_contact_that_exists_and_does_not_in_turn_comes_to_an_end(
     hubspot.fault(**CREATE, status=409, body=taken, times=None)
     outcome = deliver(lane)
     assert isinstance(outcome, Failed)
-    assert outcome.signature == UNAVAILABLE
+    assert outcome.signature == Signature("CONFLICT")
     assert hubspot.request_count < 15
 
 
@@ -407,9 +430,11 @@ def test_quota_kept_back_after_a_lost_write_does_not_call_the_contact_unsent(
     transport = Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse, pace=pace)
     hubspot.fault(**step, status=502, after_write=True, times=None)
     with pytest.raises(QuotaSpent) as caught:
-        deliver(CarefulLane(HubSpotClient(transport), all_renamed))
+        deliver(CarefulLane(lanes_of(contacts_client(transport))))
     transport.close()
-    assert not caught.value.kept_back
+    cut = caught.value.__cause__
+    assert isinstance(cut, Cut)
+    assert cut.exposure.unconfirmed or not caught.value.kept_back
 
 
 STEPS: list[Any] = [
@@ -730,7 +755,7 @@ def test_sync_date_is_written_as_its_type_wants_it(
 ) -> None:
     name = "scrapersky_sync_date"
     hubspot.add_property({"name": name, "type": kind, "fieldType": field_type})
-    mapping = look_at_portal(client, PropertyNames(), None)
+    mapping = look_at_portal(client, MAPPING, None)
     assert isinstance(deliver(lane, mapping=mapping), Delivered)
     assert held(hubspot)[name] == written
 
@@ -741,15 +766,14 @@ def test_sync_date_is_recognised_when_it_is_read_back(
 ) -> None:
     known = hubspot.add_contact({"email": EMAIL})
     hubspot.add_property({"name": "scrapersky_sync_date", "type": kind, "fieldType": "date"})
-    mapping = look_at_portal(client, PropertyNames(), None)
+    mapping = look_at_portal(client, MAPPING, None)
     hubspot.fault(**UPDATE, after_write=True, status=502, times=3)
     assert deliver(lane, mapping=mapping) == Delivered(known, created=False)
 
 
 def test_sync_date_with_a_time_would_be_refused(lane: CarefulLane, hubspot: Emulator) -> None:
-    outcome = lane.deliver(
-        a_contact(), PROPERTIES | {"scrapersky_sync_date": "2026-11-24T00:00:00+00:00"}
-    )
+    odd = PROPERTIES | {"scrapersky_sync_date": "2026-11-24T00:00:00+00:00"}
+    outcome = deliver(lane, properties=odd)
     assert isinstance(outcome, Rejected)
     assert outcome.signature == Signature("INVALID_LONG", "scrapersky_sync_date")
     assert hubspot.contacts() == []
@@ -760,7 +784,7 @@ def test_property_that_is_read_only_is_left_out(
 ) -> None:
     read_only = {"readOnlyValue": True, "readOnlyDefinition": True, "archivable": False}
     hubspot.add_property({"name": "scrapersky_page_id", "modificationMetadata": read_only})
-    mapping = look_at_portal(client, PropertyNames(), None)
+    mapping = look_at_portal(client, MAPPING, None)
     assert isinstance(deliver(lane, mapping=mapping), Delivered)
     assert "scrapersky_page_id" not in held(hubspot)
 

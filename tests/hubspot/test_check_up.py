@@ -6,18 +6,17 @@ import pytest
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.check_up import NEEDED_SCOPES, look_at_hubspot
-from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import Check, CheckState
-from hubspot_sync.rules.mapping import PropertyNames, custom_properties
 from tests.conftest import TOKEN
+from tests.contacts import MAPPING, contacts_client
 
 OK, MEND = CheckState.OK, CheckState.MEND
 UNREACHABLE, UNKNOWN = CheckState.UNREACHABLE, CheckState.UNKNOWN
 ACCOUNT, PROPERTIES, SCOPES = "/account-info/", "/properties/", "token-info"
-NAMES = [custom.name for custom in custom_properties(PropertyNames())]
+NAMES = [custom.name for custom in MAPPING.custom_properties]
 
 
 @pytest.fixture
@@ -41,7 +40,12 @@ def look(hubspot: Emulator, pulse: Pulse, pace: Pace) -> Any:
         )
         try:
             return look_at_hubspot(
-                HubSpotClient(transport), token, pace, portal_id=portal_id, reserve_percent=reserve
+                contacts_client(transport),
+                token,
+                pace,
+                MAPPING,
+                portal_id=portal_id,
+                reserve_percent=reserve,
             )
         finally:
             transport.close()

@@ -13,14 +13,15 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.accounting import Success
 from hubspot_sync.rules.identity import HubSpotRecord
-from hubspot_sync.rules.mapping import CustomProperty, PropertyDefinition, PropertyNames
+from hubspot_sync.rules.mapping import CustomProperty, PropertyDefinition
 from tests.conftest import TOKEN
+from tests.contacts import contacts_client
 
 BASE_URL = "https://api.hubapi.com"
 EMAIL = "ada@example.com"
 ODD_EMAIL = "a+b/c#d%e?f@x.com"
 ODD_EMAIL_ENCODED = "a%2Bb%2Fc%23d%25e%3Ff%40x.com"
-PAGE_ID = CustomProperty("page_id", "scrapersky_page_id", "string", "text", "ScraperSky Page ID")
+PAGE_ID = CustomProperty("scrapersky_page_id", "string", "text", "ScraperSky Page ID")
 RECORD = {"id": "20001", "properties": {"email": EMAIL}}
 PROPERTY = {"name": "scrapersky_page_id", "type": "string", "fieldType": "text"}
 
@@ -48,13 +49,13 @@ def transport(pulse: Pulse) -> Iterator[Transport]:
 @pytest.fixture
 def versioned(transport: Transport, version: str) -> HubSpotClient:
     """A client of one generation of the API."""
-    return HubSpotClient(transport, api_version=version)
+    return contacts_client(transport, api_version=version)
 
 
 @pytest.fixture
 def mocked(transport: Transport) -> HubSpotClient:
     """A client of the HubSpot that requests-mock plays."""
-    return HubSpotClient(transport)
+    return contacts_client(transport)
 
 
 def sent(requests_mock: Mocker) -> tuple[str, str, Any]:
@@ -508,18 +509,12 @@ def test_success_that_lacks_what_was_promised_is_no_answer(
     assert caught.value.outcome_unknown
 
 
-def test_client_knows_the_names_of_the_custom_properties(transport: Transport) -> None:
-    names = PropertyNames(domain_id="domain", page_id="page", sync_date="synced")
-    assert HubSpotClient(transport, names=names).names == names
-    assert HubSpotClient(transport).names == PropertyNames()
-
-
 @pytest.mark.parametrize("text", ["{}", '{"name": null}', '{"name": "another"}'])
 def test_create_property_without_confirmation_is_no_answer(
     transport: Transport, requests_mock: Mocker, text: str
 ) -> None:
     requests_mock.post("https://api.hubapi.com/crm/v3/properties/contacts", text=text)
-    wanted = CustomProperty("page_id", "scrapersky_page_id", "string", "text", "Page")
+    wanted = CustomProperty("scrapersky_page_id", "string", "text", "Page")
     with pytest.raises(Unavailable) as caught:
-        HubSpotClient(transport).create_property(wanted)
+        contacts_client(transport).create_property(wanted)
     assert caught.value.outcome_unknown

@@ -8,12 +8,12 @@ import pytest
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.errors import QuotaSpent, Unavailable
-from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.pace import BURST, Quota
 from tests.conftest import TOKEN, Waits
+from tests.contacts import contacts_client
 
 HEADERS = {
     "x-hubspot-ratelimit-max": "100",
@@ -112,7 +112,7 @@ def test_pace_is_learnt_from_a_real_answer(hubspot: Emulator, pulse: Pulse, wait
     hubspot.burst_limit = 100
     hubspot.clock = lambda: waits.clock
     transport = Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse)
-    client = HubSpotClient(transport)
+    client = contacts_client(transport)
     for _ in range(250):
         client.probe()
     transport.close()
@@ -217,12 +217,12 @@ def test_thirty_two_workers_leave_the_reserve_of_the_day(
         with contextlib.suppress(QuotaSpent):
             while True:
                 with contextlib.suppress(Unavailable):
-                    HubSpotClient(transport).probe()
+                    contacts_client(transport).probe()
         transport.close()
 
     opening = Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse, pace=pace)
     for _ in range(40):
-        HubSpotClient(opening).probe()
+        contacts_client(opening).probe()
     opening.close()
     if trouble:
         hubspot.fault(path="limit=1", **trouble)

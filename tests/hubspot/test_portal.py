@@ -25,12 +25,15 @@ from hubspot_sync.hubspot.portal import (
 )
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import PropertyState
-from hubspot_sync.rules.mapping import PropertyMap, PropertyNames, custom_properties
+from hubspot_sync.rules.mapping import PropertyNames, built_in_mapping
 from tests.conftest import NOW, TOKEN
+from tests.contacts import MAPPING, contacts_client
 
 NAMES = PropertyNames()
-OWN_NAMES = PropertyNames(domain_id="our_domain", page_id="our_page", sync_date="our_date")
-ALL_NAMES = [custom.name for custom in custom_properties(NAMES)]
+OWN = built_in_mapping(
+    PropertyNames(domain_id="our_domain", page_id="our_page", sync_date="our_date")
+)
+ALL_NAMES = [custom.name for custom in MAPPING.custom_properties]
 PORTAL = "24680135"
 KEY = UUID(int=1)
 EMAIL = "ada@example.com"
@@ -53,13 +56,13 @@ def bare() -> Iterator[Emulator]:
 def bare_client(bare: Emulator, pulse: Pulse) -> Iterator[HubSpotClient]:
     """A client of that HubSpot."""
     transport = Transport(bare.url, TOKEN, timeout_seconds=5, pulse=pulse)
-    yield HubSpotClient(transport)
+    yield contacts_client(transport)
     transport.close()
 
 
 def create(client: HubSpotClient, **options: Any) -> dict[str, PropertyState]:
     """Create the properties, and return the state of each by name."""
-    reports = create_properties(client, NAMES, **options)
+    reports = create_properties(client, MAPPING, **options)
     return {report.property.name: report.state for report in reports}
 
 
@@ -72,14 +75,12 @@ def count(hubspot: Emulator, method: str, path_end: str) -> int:
 
 
 def test_look_at_portal_returns_how_to_fill_its_properties(client: HubSpotClient) -> None:
-    assert look_at_portal(client, NAMES, PORTAL) == PropertyMap(
-        names=NAMES, sync_date_type="date", read_only=frozenset()
-    )
+    assert look_at_portal(client, MAPPING, PORTAL) == MAPPING
 
 
 def test_look_at_portal_reads_only(client: HubSpotClient, hubspot: Emulator) -> None:
     before = definitions(hubspot)
-    look_at_portal(client, NAMES, PORTAL)
+    look_at_portal(client, MAPPING, PORTAL)
     assert hubspot.requests == [
         ("GET", "/account-info/v3/details"),
         ("POST", "/crm/v3/properties/contacts/batch/read"),
@@ -90,7 +91,7 @@ def test_look_at_portal_reads_only(client: HubSpotClient, hubspot: Emulator) -> 
 def test_look_at_portal_asks_for_no_account_where_any_will_do(
     client: HubSpotClient, hubspot: Emulator
 ) -> None:
-    look_at_portal(client, NAMES, None)
+    look_at_portal(client, MAPPING, None)
     assert count(hubspot, "GET", "details") == 0
 
 
@@ -98,7 +99,7 @@ def test_look_at_portal_of_another_account_stops_the_run(
     client: HubSpotClient, hubspot: Emulator
 ) -> None:
     with pytest.raises(WrongPortal, match=r"portal 24680135, but HUBSPOT_PORTAL_ID is 999"):
-        look_at_portal(client, NAMES, "999")
+        look_at_portal(client, MAPPING, "999")
     assert hubspot.request_count == 1
 
 
@@ -107,20 +108,20 @@ def test_look_at_portal_names_the_property_that_is_missing(
 ) -> None:
     hubspot.archive_property("scrapersky_page_id")
     with pytest.raises(PropertyMissing, match="create-properties") as caught:
-        look_at_portal(client, NAMES, None)
+        look_at_portal(client, MAPPING, None)
     assert "scrapersky_page_id" in str(caught.value)
     assert "scrapersky_domain_id" not in str(caught.value)
 
 
 def test_look_at_portal_names_all_properties_that_are_missing(bare_client: HubSpotClient) -> None:
     with pytest.raises(PropertyMissing) as caught:
-        look_at_portal(bare_client, NAMES, PORTAL)
+        look_at_portal(bare_client, MAPPING, PORTAL)
     assert ", ".join(ALL_NAMES) in str(caught.value)
 
 
 def test_look_at_portal_looks_for_the_names_of_the_settings(client: HubSpotClient) -> None:
     with pytest.raises(PropertyMissing, match="our_domain, our_page, our_date"):
-        look_at_portal(client, OWN_NAMES, None)
+        look_at_portal(client, OWN, None)
 
 
 @pytest.mark.parametrize(
@@ -130,13 +131,15 @@ def test_look_at_portal_learns_the_type_of_the_sync_date(
     client: HubSpotClient, hubspot: Emulator, kind: str, field_type: str
 ) -> None:
     hubspot.add_property({"name": NAMES.sync_date, "type": kind, "fieldType": field_type})
-    assert look_at_portal(client, NAMES, None).sync_date_type == kind
+    line = look_at_portal(client, MAPPING, None).field_of(NAMES.sync_date)
+    assert line
+    assert line.is_datetime is (kind == "datetime")
 
 
 def test_look_at_portal_learns_what_is_read_only(client: HubSpotClient, hubspot: Emulator) -> None:
     read_only = {"readOnlyValue": True}
     hubspot.add_property({"name": NAMES.page_id, "modificationMetadata": read_only})
-    assert look_at_portal(client, NAMES, None).read_only == {NAMES.page_id}
+    assert look_at_portal(client, MAPPING, None).read_only == {NAMES.page_id}
 
 
 @pytest.mark.parametrize("portal_id", [None, PORTAL])
@@ -145,7 +148,7 @@ def test_look_at_portal_that_cannot_be_reached_stops_the_run(
 ) -> None:
     hubspot.stop()
     with pytest.raises(HubSpotDown, match="could not be reached"):
-        look_at_portal(client, NAMES, portal_id)
+        look_at_portal(client, MAPPING, portal_id)
 
 
 @pytest.mark.parametrize(
@@ -168,22 +171,22 @@ def test_look_at_portal_without_a_usable_answer_stops_the_run(
 ) -> None:
     hubspot.fault(path=path, times=None, **fault)
     with pytest.raises(HubSpotDown):
-        look_at_portal(client, NAMES, PORTAL)
+        look_at_portal(client, MAPPING, PORTAL)
 
 
 def test_look_at_portal_waits_out_trouble_that_passes(
     client: HubSpotClient, hubspot: Emulator
 ) -> None:
     hubspot.fault(**ACCOUNT, status=502, times=2)
-    assert look_at_portal(client, NAMES, PORTAL) == PropertyMap()
+    assert look_at_portal(client, MAPPING, PORTAL) == MAPPING
 
 
 def test_look_at_portal_of_a_version_that_hubspot_lacks_names_the_setting(
     client: HubSpotClient,
 ) -> None:
-    strange = HubSpotClient(client.transport, api_version="v9")
+    strange = contacts_client(client.transport, api_version="v9")
     with pytest.raises(HubSpotDown, match="HUBSPOT_API_VERSION"):
-        look_at_portal(strange, NAMES, None)
+        look_at_portal(strange, MAPPING, None)
 
 
 @pytest.mark.parametrize("portal_id", [None, PORTAL])
@@ -192,13 +195,13 @@ def test_look_at_portal_with_a_token_that_is_not_accepted_stops_the_run(
 ) -> None:
     hubspot.token = "pat-na1-yyyyyyyy"
     with pytest.raises(HubSpotDenied, match="HUBSPOT_API_KEY"):
-        look_at_portal(client, NAMES, portal_id)
+        look_at_portal(client, MAPPING, portal_id)
 
 
 def test_look_at_portal_without_a_scope_names_it(client: HubSpotClient, hubspot: Emulator) -> None:
     hubspot.scopes = []
     with pytest.raises(HubSpotDenied, match=r"crm\.schemas\.contacts\.read"):
-        look_at_portal(client, NAMES, None)
+        look_at_portal(client, MAPPING, None)
 
 
 def test_look_at_portal_when_the_days_quota_is_spent_stops_the_run(
@@ -206,7 +209,7 @@ def test_look_at_portal_when_the_days_quota_is_spent_stops_the_run(
 ) -> None:
     hubspot.daily_limit = 0
     with pytest.raises(QuotaSpent):
-        look_at_portal(client, NAMES, PORTAL)
+        look_at_portal(client, MAPPING, PORTAL)
 
 
 @pytest.mark.parametrize("zone", ["US/Eastern", "Atlantis/Sunken"])
@@ -238,7 +241,7 @@ def test_look_at_portal_after_a_signal_asks_nothing(
 ) -> None:
     pulse.ending.ask()
     with pytest.raises(Interrupted):
-        look_at_portal(client, NAMES, PORTAL)
+        look_at_portal(client, MAPPING, PORTAL)
     assert hubspot.request_count == 0
 
 
@@ -270,13 +273,13 @@ def test_create_properties_defines_each_as_promised(
 
 def test_create_properties_makes_the_portal_ready(bare_client: HubSpotClient) -> None:
     create(bare_client)
-    assert look_at_portal(bare_client, NAMES, PORTAL) == PropertyMap()
+    assert look_at_portal(bare_client, MAPPING, PORTAL) == MAPPING
 
 
 def test_create_properties_uses_the_names_of_the_settings(
     bare_client: HubSpotClient, bare: Emulator
 ) -> None:
-    create_properties(bare_client, OWN_NAMES)
+    create_properties(bare_client, OWN)
     assert bare.property("our_page") is not None
     assert definitions(bare) == [None, None, None]
 
@@ -284,7 +287,7 @@ def test_create_properties_uses_the_names_of_the_settings(
 def test_create_properties_speaks_a_dated_version(
     bare_client: HubSpotClient, bare: Emulator
 ) -> None:
-    create(HubSpotClient(bare_client.transport, api_version="2026-09"))
+    create(contacts_client(bare_client.transport, api_version="2026-09"))
     assert None not in definitions(bare)
 
 
@@ -334,7 +337,7 @@ def test_create_properties_reports_one_that_differs_and_never_changes_it(
 ) -> None:
     hubspot.add_property({"name": "scrapersky_page_id", **given})
     before = definitions(hubspot)
-    _, report, _ = create_properties(client, NAMES)
+    _, report, _ = create_properties(client, MAPPING)
     assert report.state is DIFFERS
     assert all(words in report.note for words in told)
     assert definitions(hubspot) == before
@@ -345,7 +348,7 @@ def test_create_properties_brings_an_archived_one_back_and_says_so(
     client: HubSpotClient, hubspot: Emulator
 ) -> None:
     hubspot.archive_property("scrapersky_page_id")
-    _, report, _ = create_properties(client, NAMES)
+    _, report, _ = create_properties(client, MAPPING)
     assert report.state is CREATED
     assert "archived" in report.note
     assert hubspot.property("scrapersky_page_id") is not None
@@ -354,7 +357,7 @@ def test_create_properties_brings_an_archived_one_back_and_says_so(
 def test_create_properties_says_nothing_of_an_archive_where_there_was_none(
     bare_client: HubSpotClient,
 ) -> None:
-    assert [report.note for report in create_properties(bare_client, NAMES)] == ["", "", ""]
+    assert [report.note for report in create_properties(bare_client, MAPPING)] == ["", "", ""]
 
 
 def test_create_properties_takes_one_that_someone_else_just_made_as_existing(
@@ -394,7 +397,7 @@ def test_create_properties_dry_run_says_what_would_come_back(
     client: HubSpotClient, hubspot: Emulator
 ) -> None:
     hubspot.archive_property("scrapersky_page_id")
-    _, report, _ = create_properties(client, NAMES, dry_run=True)
+    _, report, _ = create_properties(client, MAPPING, dry_run=True)
     assert report.state is WOULD_CREATE
     assert "archived" in report.note
     assert hubspot.property("scrapersky_page_id") is None

@@ -16,10 +16,11 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.portal import look_at_portal
 from hubspot_sync.hubspot.preview import preview
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange, RunReport
-from hubspot_sync.rules.mapping import Contact, PropertyMap, PropertyNames
+from hubspot_sync.rules.mapping import Contact, PropertyMapping, PropertyNames
 from hubspot_sync.rules.settlement import OutcomeName, error_text
 from hubspot_sync.store.contact_queue import ContactQueue
-from tests.conftest import NOW, Runs, all_renamed
+from tests.conftest import NOW, Runs, lanes_of
+from tests.contacts import MAPPING, contacts_client, scraped
 from tests.tables import Contacts
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
@@ -29,6 +30,7 @@ OWNERS = [UUID(int=number) for number in range(3)]
 """Each is the domain and the page of some contacts."""
 
 CREATE, UPDATE = PlannedAction.CREATE, PlannedAction.UPDATE
+UNCHANGED = PlannedAction.UNCHANGED
 REJECT, UNKNOWN = PlannedAction.REJECT, PlannedAction.UNKNOWN
 
 on_sqlite = pytest.mark.parametrize("shape", ["sqlite"])
@@ -59,15 +61,13 @@ class Held(NamedTuple):
 
 
 def look(
-    client: HubSpotClient, contacts: Sequence[Contact], mapping: PropertyMap | None = None
+    client: HubSpotClient, contacts: Sequence[Contact], mapping: PropertyMapping | None = None
 ) -> list[PlannedContact]:
-    return preview(
-        client, mapping or PropertyMap(), contacts, NOW.date(), may_be_renamed=all_renamed
-    )
+    return preview(lanes_of(client, mapping or MAPPING), contacts, NOW.date())
 
 
 def contact(email: str | None, **columns: Any) -> Contact:
-    return Contact(uuid4(), email, **columns)
+    return scraped(uuid4(), email, **columns)
 
 
 def plan_run_compare(
@@ -97,6 +97,7 @@ def assert_came_true(
         assert end.outcome is {
             CREATE: OutcomeName.CREATED,
             UPDATE: OutcomeName.UPDATED,
+            UNCHANGED: OutcomeName.UNCHANGED,
             REJECT: OutcomeName.REJECTED,
         }.get(plan.action)
         assert set(end.shared_with) == set(plan.shared_with)
@@ -225,7 +226,7 @@ def test_preview_after_a_run_finds_nothing_to_change(
     key = table.add(name="Ada King", phone_number="+44 1")
     runs.queue()
     (plan,) = look(client, [queue.read_one(key).contact])
-    assert (plan.action, plan.changes, plan.unchanged) == (UPDATE, (), 6)
+    assert (plan.action, plan.changes, plan.unchanged) == (UNCHANGED, (), 6)
 
 
 @on_sqlite
@@ -246,7 +247,7 @@ def test_new_email_is_foretold_where_our_ids_are_read_only(
         hubspot.add_property({"name": name, "modificationMetadata": {"readOnlyValue": True}})
     record = hubspot.add_contact({"email": "before@x.org"} | ids_of(OWNERS[1]))
     table.add("after@x.org", hubspot_contact_id=record, **columns_of(OWNERS[1]))
-    mapping = look_at_portal(client, NAMES, None)
+    mapping = look_at_portal(client, MAPPING, None)
     before = Held.by(hubspot)
     plans = look(client, [row.contact for row in queue.peek_due(9)], mapping)
     assert_came_true(plans, runs.queue(), Held.by(hubspot).changes_since(before))
@@ -264,7 +265,7 @@ def test_date_is_compared_as_the_portal_holds_it(
     hubspot.add_property({"name": NAMES.sync_date, "type": kind, "fieldType": "text"})
     key = table.add()
     row = queue.read_one(key).contact
-    mapping = look_at_portal(client, NAMES, None)
+    mapping = look_at_portal(client, MAPPING, None)
     (plan,) = look(client, [row], mapping)
     assert PropertyChange(NAMES.sync_date, None, told) in plan.changes
     runs.queue()
@@ -338,7 +339,7 @@ def test_preview_keeps_the_order(client: HubSpotClient, hubspot: Emulator) -> No
     plans = look(client, asked)
     assert [plan.id for plan in plans] == [each.id for each in asked]
     for number, plan in enumerate(plans):
-        known = UPDATE if number % 3 == 0 else CREATE
+        known = UNCHANGED if number % 3 == 0 else CREATE
         assert plan.action is (known if number % 7 else REJECT)
 
 
@@ -358,7 +359,7 @@ def test_contact_that_the_answer_leaves_out_is_not_known(
     hubspot.fault(**READ, status=207, body=answer({"known@x.org": "77"}, ["new@x.org"]))
     emails = ("new@x.org", "left@x.org", "known@x.org")
     plans = look(client, [contact(email) for email in emails])
-    assert [plan.action for plan in plans] == [CREATE, UNKNOWN, UPDATE]
+    assert [plan.action for plan in plans] == [CREATE, UNKNOWN, UNCHANGED]
     assert (plans[1].changes, plans[1].unchanged, plans[1].hubspot_contact_id) == ((), 0, None)
 
 
@@ -454,6 +455,6 @@ def test_stored_id_that_can_be_none_is_not_asked_for(
 
 
 def test_preview_speaks_a_dated_version(client: HubSpotClient, hubspot: Emulator) -> None:
-    dated = HubSpotClient(client.transport, api_version="2026-09")
+    dated = contacts_client(client.transport, api_version="2026-09")
     assert look(dated, [contact("a@x.org")])[0].action is CREATE
     assert hubspot.requests == [("POST", "/crm/objects/2026-09/contacts/batch/read")]

@@ -1,6 +1,5 @@
 """Which HubSpot record is this contact."""
 
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -11,10 +10,10 @@ from hubspot_sync.rules.identity import (
     is_same_contact,
     is_same_value,
 )
-from hubspot_sync.rules.mapping import Contact, PropertyNames
+from hubspot_sync.rules.mapping import PropertyNames, built_in_mapping
+from tests.contacts import MAPPING, edited, scraped
 
-NAMES = PropertyNames()
-CONTACT = Contact(
+CONTACT = scraped(
     UUID(int=1),
     email="ada@example.com",
     domain_id="domain-1",
@@ -66,18 +65,17 @@ def test_record_without_any_email_has_no_emails() -> None:
 
 
 def test_record_with_both_our_ids_is_the_same_contact() -> None:
-    assert is_same_contact(RECORD, CONTACT, NAMES)
+    assert is_same_contact(RECORD, CONTACT, MAPPING)
 
 
 @pytest.mark.parametrize("missing", ["domain_id", "page_id"])
 def test_record_is_the_same_contact_by_the_one_id_that_the_contact_has(missing: str) -> None:
-    contact = replace(CONTACT, domain_id=None if missing == "domain_id" else CONTACT.domain_id)
-    contact = replace(contact, page_id=None if missing == "page_id" else CONTACT.page_id)
-    assert is_same_contact(RECORD, contact, NAMES)
+    contact = edited(CONTACT, **{missing: None})
+    assert is_same_contact(RECORD, contact, MAPPING)
 
 
 def test_record_under_another_email_is_the_same_contact() -> None:
-    assert is_same_contact(RECORD, replace(CONTACT, email="new@example.com"), NAMES)
+    assert is_same_contact(RECORD, edited(CONTACT, email="new@example.com"), MAPPING)
 
 
 @pytest.mark.parametrize(
@@ -99,28 +97,28 @@ def test_record_under_another_email_is_the_same_contact() -> None:
     ],
 )
 def test_record_without_our_very_ids_is_not_the_same_contact(properties: dict[str, str]) -> None:
-    assert not is_same_contact(HubSpotRecord("501", properties), CONTACT, NAMES)
+    assert not is_same_contact(HubSpotRecord("501", properties), CONTACT, MAPPING)
 
 
 @pytest.mark.parametrize("empty", [None, ""])
 def test_contact_without_ids_of_its_own_is_no_records_contact(empty: str | None) -> None:
-    contact = replace(CONTACT, domain_id=empty, page_id=empty)
-    assert not is_same_contact(RECORD, contact, NAMES)
+    contact = edited(CONTACT, domain_id=empty, page_id=empty)
+    assert not is_same_contact(RECORD, contact, MAPPING)
 
 
 def test_record_that_answers_under_another_id_is_not_the_same_contact() -> None:
     merged = HubSpotRecord("777", RECORD.properties)
-    assert not is_same_contact(merged, CONTACT, NAMES)
+    assert not is_same_contact(merged, CONTACT, MAPPING)
 
 
 def test_contact_without_a_stored_id_is_no_records_contact() -> None:
-    assert not is_same_contact(RECORD, replace(CONTACT, hubspot_contact_id=None), NAMES)
+    assert not is_same_contact(RECORD, edited(CONTACT, hubspot_contact_id=None), MAPPING)
 
 
 def test_our_ids_are_looked_for_under_this_portals_names() -> None:
     names = PropertyNames(domain_id="site", page_id="page")
     record = _record(site="domain-1", page="page-1")
-    assert is_same_contact(record, CONTACT, names)
+    assert is_same_contact(record, CONTACT, built_in_mapping(names))
 
 
 def test_record_that_shows_every_property_holds_what_was_sent() -> None:

@@ -34,6 +34,8 @@ from hubspot_sync.rules.settlement import (
     error_text,
     settle,
 )
+from tests.contacts import edited as with_values
+from tests.contacts import scraped
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=1)
@@ -41,7 +43,7 @@ EARLIER = NOW - timedelta(hours=1)
 LEASE = timedelta(minutes=10)
 POLICY = RetryPolicy()
 
-CONTACT = Contact(
+CONTACT = scraped(
     UUID(int=1),
     email="ada@example.com",
     name="Ada Lovelace",
@@ -108,11 +110,11 @@ each_due_state = pytest.mark.parametrize(
 each_sent_value = pytest.mark.parametrize(
     "edited",
     [
-        replace(CONTACT, email="new@example.com"),
-        replace(CONTACT, name=None),
-        replace(CONTACT, phone_number="+44 20 7946 0001"),
-        replace(CONTACT, domain_id="domain-2"),
-        replace(CONTACT, page_id="page-2"),
+        with_values(CONTACT, email="new@example.com"),
+        with_values(CONTACT, name=None),
+        with_values(CONTACT, phone_number="+44 20 7946 0001"),
+        with_values(CONTACT, domain_id="domain-2"),
+        with_values(CONTACT, page_id="page-2"),
     ],
     ids=["email", "name", "phone_number", "domain_id", "page_id"],
 )
@@ -722,7 +724,7 @@ def test_row_is_left_alone_once_the_lease_is_over_whatever_else_was_changed(
     ended = _settled(
         outcome,
         meanwhile=lambda row: replace(
-            row, sync_status=sync_status, contact=replace(CONTACT, name="New")
+            row, sync_status=sync_status, contact=with_values(CONTACT, name="New")
         ),
         now=NOW + LEASE,
     )
@@ -752,7 +754,7 @@ def test_row_that_was_taken_over_is_left_alone_whatever_else_was_changed(
     ended = _settled(
         outcome,
         meanwhile=lambda row: replace(
-            _taken_over(row), sync_status=sync_status, contact=replace(CONTACT, name="New")
+            _taken_over(row), sync_status=sync_status, contact=with_values(CONTACT, name="New")
         ),
     )
     assert ended.changes == {}
@@ -822,7 +824,7 @@ def test_decision_that_was_changed_counts_more_than_an_edit() -> None:
     ended = _settled(
         REFUSED,
         meanwhile=lambda row: replace(
-            row, sync_status="Skipped", contact=replace(CONTACT, name="New")
+            row, sync_status="Skipped", contact=with_values(CONTACT, name="New")
         ),
     )
     assert ended.name is OutcomeName.SUPERSEDED
@@ -885,13 +887,13 @@ def test_refused_contact_that_was_edited_is_queued_and_pays_nothing(
 
 
 def test_edit_of_what_is_not_sent_does_not_queue_the_contact() -> None:
-    edited = replace(CONTACT, hubspot_contact_id="999")
+    edited = with_values(CONTACT, hubspot_contact_id="999")
     ended = _settled(UPDATED, meanwhile=lambda row: replace(row, contact=edited))
     assert ended.name is OutcomeName.UPDATED
 
 
 def test_requeued_contact_is_reported_with_hubspots_record_id() -> None:
-    edited = replace(CONTACT, name="Ada King")
+    edited = with_values(CONTACT, name="Ada King")
     ended = _settled(CREATED, meanwhile=lambda row: replace(row, contact=edited))
     assert ended.hubspot_contact_id == "501"
 

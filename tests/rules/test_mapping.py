@@ -10,24 +10,24 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hubspot_sync.rules.mapping import (
+    CONTACTS,
     MAX_EMAIL_LENGTH,
-    PROPERTY_GROUP,
     Contact,
     CustomProperty,
     PropertyDefinition,
-    PropertyMap,
+    PropertyMapping,
     PropertyNames,
-    custom_properties,
+    built_in_mapping,
     differences,
     email_fault,
+    fitted,
     normalise_email,
-    property_map,
-    split_name,
     to_properties,
 )
+from tests.contacts import MAPPING, edited, scraped
 
 TODAY = date(2026, 11, 24)
-CONTACT = Contact(
+CONTACT = scraped(
     UUID(int=1),
     email="ada@example.com",
     name="Ada Lovelace",
@@ -48,8 +48,19 @@ PROPERTIES = {
 LONGEST_EMAIL = "a" * (MAX_EMAIL_LENGTH - len("@example.com")) + "@example.com"
 OURS = ("scrapersky_domain_id", "scrapersky_page_id", "scrapersky_sync_date")
 NAMES = PropertyNames("site", "page", "synced_on")
-WANTED = CustomProperty("sync_date", "synced_on", "date", "date", "Synced on")
+WANTED = CustomProperty("synced_on", "date", "date", "Synced on")
 _CONTROL_BUT_NOT_WHITE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+
+
+def split_name(name: str | None) -> tuple[str | None, str | None]:
+    """The first and the last name that HubSpot is told."""
+    properties = to_properties(edited(CONTACT, name=name), MAPPING, TODAY)
+    return properties.get("firstname"), properties.get("lastname")
+
+
+def _typed(hubspot_type: str) -> PropertyMapping:
+    definition = PropertyDefinition("scrapersky_sync_date", hubspot_type, "date")
+    return fitted(MAPPING, {definition.name: definition})
 
 
 def _without(*names: str) -> dict[str, str]:
@@ -196,41 +207,41 @@ def test_name_has_control_characters_taken_out(control: str) -> None:
 
 
 def test_properties_are_the_whole_contact() -> None:
-    assert to_properties(CONTACT, PropertyMap(), TODAY) == PROPERTIES
+    assert to_properties(CONTACT, MAPPING, TODAY) == PROPERTIES
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "\x00"])
 def test_properties_leave_out_a_missing_name(nothing: str | None) -> None:
-    properties = to_properties(replace(CONTACT, name=nothing), PropertyMap(), TODAY)
+    properties = to_properties(edited(CONTACT, name=nothing), MAPPING, TODAY)
     assert properties == _without("firstname", "lastname")
 
 
 def test_properties_leave_out_the_last_name_that_is_missing() -> None:
-    properties = to_properties(replace(CONTACT, name="Ada"), PropertyMap(), TODAY)
+    properties = to_properties(edited(CONTACT, name="Ada"), MAPPING, TODAY)
     assert properties == _without("lastname")
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "\t\x00"])
 def test_properties_leave_out_a_missing_phone_number(nothing: str | None) -> None:
-    properties = to_properties(replace(CONTACT, phone_number=nothing), PropertyMap(), TODAY)
+    properties = to_properties(edited(CONTACT, phone_number=nothing), MAPPING, TODAY)
     assert properties == _without("phone")
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_properties_leave_out_a_missing_domain_id(nothing: str | None) -> None:
-    properties = to_properties(replace(CONTACT, domain_id=nothing), PropertyMap(), TODAY)
+    properties = to_properties(edited(CONTACT, domain_id=nothing), MAPPING, TODAY)
     assert properties == _without("scrapersky_domain_id")
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_properties_leave_out_a_missing_page_id(nothing: str | None) -> None:
-    properties = to_properties(replace(CONTACT, page_id=nothing), PropertyMap(), TODAY)
+    properties = to_properties(edited(CONTACT, page_id=nothing), MAPPING, TODAY)
     assert properties == _without("scrapersky_page_id")
 
 
 def test_properties_have_the_email_normalised() -> None:
-    contact = replace(CONTACT, email=" Ada@Example.COM\n")
-    assert to_properties(contact, PropertyMap(), TODAY)["email"] == "ada@example.com"
+    contact = edited(CONTACT, email=" Ada@Example.COM\n")
+    assert to_properties(contact, MAPPING, TODAY)["email"] == "ada@example.com"
 
 
 @pytest.mark.parametrize(
@@ -242,8 +253,8 @@ def test_properties_have_the_email_normalised() -> None:
     ],
 )
 def test_properties_have_the_phone_number_cleaned(phone_number: str, phone: str) -> None:
-    contact = replace(CONTACT, phone_number=phone_number)
-    assert to_properties(contact, PropertyMap(), TODAY)["phone"] == phone
+    contact = edited(CONTACT, phone_number=phone_number)
+    assert to_properties(contact, MAPPING, TODAY)["phone"] == phone
 
 
 @pytest.mark.parametrize(
@@ -257,17 +268,17 @@ def test_properties_have_the_phone_number_cleaned(phone_number: str, phone: str)
 def test_properties_write_the_sync_date_as_its_type_wants_it(
     hubspot_type: str, written: str
 ) -> None:
-    mapping = PropertyMap(sync_date_type=hubspot_type)
+    mapping = _typed(hubspot_type)
     assert to_properties(CONTACT, mapping, TODAY)["scrapersky_sync_date"] == written
 
 
 def test_properties_write_a_date_with_its_zeros() -> None:
-    properties = to_properties(CONTACT, PropertyMap(), date(2027, 1, 2))
+    properties = to_properties(CONTACT, MAPPING, date(2027, 1, 2))
     assert properties["scrapersky_sync_date"] == "2027-01-02"
 
 
 def test_properties_have_the_names_of_this_portal() -> None:
-    properties = to_properties(CONTACT, PropertyMap(names=NAMES), TODAY)
+    properties = to_properties(CONTACT, built_in_mapping(NAMES), TODAY)
     assert properties == _without(*OURS) | {
         "site": "domain-1",
         "page": "page-1",
@@ -277,7 +288,7 @@ def test_properties_have_the_names_of_this_portal() -> None:
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_properties_leave_out_what_is_read_only(name: str) -> None:
-    mapping = PropertyMap(read_only=frozenset({name, "createdate"}))
+    mapping = replace(MAPPING, read_only=frozenset({name, "createdate"}))
     assert to_properties(CONTACT, mapping, TODAY) == _without(name)
 
 
@@ -294,8 +305,8 @@ def test_properties_of_any_contact_are_never_empty(
     page_id: str | None,
     hubspot_type: str,
 ) -> None:
-    contact = Contact(UUID(int=1), "ada@example.com", name, phone_number, domain_id, page_id)
-    properties = to_properties(contact, PropertyMap(sync_date_type=hubspot_type), TODAY)
+    contact = scraped(UUID(int=1), "ada@example.com", name, phone_number, domain_id, page_id)
+    properties = to_properties(contact, _typed(hubspot_type), TODAY)
     assert all(properties.values())
 
 
@@ -304,8 +315,8 @@ def test_properties_of_any_contact_are_never_empty(
 def test_properties_of_any_name_and_phone_number_have_no_control_characters(
     name: str | None, phone_number: str | None
 ) -> None:
-    contact = replace(CONTACT, name=name, phone_number=phone_number)
-    properties = to_properties(contact, PropertyMap(), TODAY)
+    contact = edited(CONTACT, name=name, phone_number=phone_number)
+    properties = to_properties(contact, MAPPING, TODAY)
     assert not any(_CONTROL_BUT_NOT_WHITE.search(value) for value in properties.values())
 
 
@@ -314,49 +325,44 @@ def test_properties_of_any_name_and_phone_number_have_no_control_characters(
 def test_properties_of_any_name_and_phone_number_have_no_blanks_around_them(
     name: str | None, phone_number: str | None
 ) -> None:
-    contact = replace(CONTACT, name=name, phone_number=phone_number)
-    properties = to_properties(contact, PropertyMap(), TODAY)
+    contact = edited(CONTACT, name=name, phone_number=phone_number)
+    properties = to_properties(contact, MAPPING, TODAY)
     assert all(value == value.strip() for value in properties.values())
 
 
 @pytest.mark.parametrize(
-    "edited",
+    "other",
     [
-        replace(CONTACT, email="new@example.com"),
-        replace(CONTACT, name="Ada King"),
-        replace(CONTACT, phone_number=None),
-        replace(CONTACT, domain_id="domain-2"),
-        replace(CONTACT, page_id="page-2"),
+        edited(CONTACT, email="new@example.com"),
+        edited(CONTACT, name="Ada King"),
+        edited(CONTACT, phone_number=None),
+        edited(CONTACT, domain_id="domain-2"),
+        edited(CONTACT, page_id="page-2"),
     ],
 )
-def test_sent_values_differ_where_a_value_that_is_sent_was_edited(edited: Contact) -> None:
-    assert edited.sent_values != CONTACT.sent_values
+def test_sent_values_differ_where_a_value_that_is_sent_was_edited(other: Contact) -> None:
+    assert other.sent_values != CONTACT.sent_values
 
 
 def test_sent_values_do_not_hold_hubspots_record_id() -> None:
-    assert replace(CONTACT, hubspot_contact_id="502").sent_values == CONTACT.sent_values
+    assert edited(CONTACT, hubspot_contact_id="502").sent_values == CONTACT.sent_values
 
 
 def test_custom_properties_are_as_documented() -> None:
-    assert custom_properties(PropertyNames()) == (
-        CustomProperty(
-            "domain_id", "scrapersky_domain_id", "string", "text", "ScraperSky Domain ID"
-        ),
-        CustomProperty("page_id", "scrapersky_page_id", "string", "text", "ScraperSky Page ID"),
-        CustomProperty("sync_date", "scrapersky_sync_date", "date", "date", "ScraperSky Sync Date"),
+    assert MAPPING.custom_properties == (
+        CustomProperty("scrapersky_domain_id", "string", "text", "ScraperSky Domain ID"),
+        CustomProperty("scrapersky_page_id", "string", "text", "ScraperSky Page ID"),
+        CustomProperty("scrapersky_sync_date", "date", "date", "ScraperSky Sync Date"),
     )
 
 
 def test_custom_properties_have_the_names_of_this_portal() -> None:
-    assert {custom.role: custom.name for custom in custom_properties(NAMES)} == {
-        "domain_id": "site",
-        "page_id": "page",
-        "sync_date": "synced_on",
-    }
+    names = [custom.name for custom in built_in_mapping(NAMES).custom_properties]
+    assert names == ["site", "page", "synced_on"]
 
 
 def test_custom_properties_belong_to_contact_information() -> None:
-    assert PROPERTY_GROUP == "contactinformation"
+    assert CONTACTS.group == "contactinformation"
 
 
 @pytest.mark.parametrize(
@@ -404,17 +410,18 @@ def _found(
 
 
 @pytest.mark.parametrize("hubspot_type", ["date", "datetime", "string"])
-def test_property_map_learns_the_type_of_the_sync_date(hubspot_type: str) -> None:
-    assert property_map(NAMES, _found(hubspot_type)).sync_date_type == hubspot_type
+def test_mapping_is_fitted_to_the_type_of_the_sync_date(hubspot_type: str) -> None:
+    line = fitted(built_in_mapping(NAMES), _found(hubspot_type)).field_of("synced_on")
+    assert line
+    assert line.is_datetime is (hubspot_type == "datetime")
 
 
-def test_property_map_keeps_the_names() -> None:
-    assert property_map(NAMES, _found()).names == NAMES
+def test_fitted_mapping_fills_the_same_properties() -> None:
+    mapping = built_in_mapping(NAMES)
+    assert fitted(mapping, _found()).property_names == mapping.property_names
 
 
-def test_property_map_learns_what_is_read_only() -> None:
-    assert property_map(NAMES, _found(read_only=True)).read_only == {"page", "synced_on"}
-
-
-def test_property_map_has_nothing_read_only_where_nothing_is() -> None:
-    assert property_map(NAMES, _found()).read_only == frozenset()
+@pytest.mark.parametrize(("read_only", "names"), [(True, {"page", "synced_on"}), (False, set())])
+def test_fitted_mapping_knows_what_is_read_only(read_only: bool, names: set[str]) -> None:
+    found = _found(read_only=read_only)
+    assert fitted(built_in_mapping(NAMES), found).read_only == names

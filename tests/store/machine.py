@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import text
 
 from hubspot_sync.rules.lifecycle import Claim, Row
+from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
 from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.marking import Marking, Selection
@@ -139,7 +140,7 @@ class Hold:
     has_successor: bool = False
 
     @property
-    def key(self) -> UUID:
+    def key(self) -> Key:
         return self.claim.contact.id
 
     @property
@@ -166,7 +167,7 @@ class HubSpot:
 class Sight:
     """The whole table at one moment."""
 
-    rows: dict[UUID, TableRow]
+    rows: dict[Key, TableRow]
     now: datetime
 
 
@@ -273,7 +274,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = queue
         self.count_step = count_step
         self.hubspot = HubSpot()
-        self.asked: dict[UUID, Asked] = {}
+        self.asked: dict[Key, Asked] = {}
         self.holds: list[Hold] = []
         self.minute = 0
         self.inserted = 0
@@ -478,7 +479,7 @@ class QueueMachine(RuleBasedStateMachine):
     def held_by(self, worker: int) -> list[Hold]:
         return [hold for hold in self.holds if hold.worker == worker]
 
-    def key(self, who: int) -> UUID:
+    def key(self, who: int) -> Key:
         """Return a contact, more often one that a worker holds."""
         held = [hold.key for hold in self.holds if hold.key in self.asked]
         keys = held + list(self.asked)
@@ -512,7 +513,7 @@ class QueueMachine(RuleBasedStateMachine):
         row = self.look().rows[key]
         self.asked[key] = Asked(is_wanted(row), spent=retries)
 
-    def _write(self, key: UUID, stamped: bool, **columns: Any) -> None:
+    def _write(self, key: Key, stamped: bool, **columns: Any) -> None:
         self.table.change(key, **columns)
         if stamped:
             self.table.move(key, "updated_at", timedelta(0))
@@ -522,7 +523,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Claims
 
-    def _check_choice(self, before: Sight, claimed: set[UUID], limit: int) -> None:
+    def _check_choice(self, before: Sight, claimed: set[Key], limit: int) -> None:
         due = {key for key, row in before.rows.items() if is_due(row, before.now)}
         left = {key for key in due if before.rows[key]["hubspot_processing_status"] == "Processing"}
         assert claimed <= due
@@ -750,7 +751,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Resets
 
-    def _check_reset(self, key: UUID, before: TableRow, after: TableRow) -> None:
+    def _check_reset(self, key: Key, before: TableRow, after: TableRow) -> None:
         expected = before | marked(self.table.never_synced, None)
         expected |= {"hubspot_processing_error": None, "hubspot_contact_id": None}
         asked = self.asked[key]

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import event, text
 
+from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import Released
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE
@@ -28,7 +28,7 @@ OVER = LEASE + timedelta(seconds=1)
 NOT_OVER = LEASE - timedelta(seconds=30)
 
 
-def claimed_ids(queue: ContactQueue, limit: int = 100) -> list[UUID]:
+def claimed_ids(queue: ContactQueue, limit: int = 100) -> list[Key]:
     return [claim.contact.id for claim in queue.claim(limit)]
 
 
@@ -265,7 +265,7 @@ def test_claim_moves_nothing_else(table: Contacts, queue: ContactQueue) -> None:
         "hubspot_processing_error": None,
     }
     assert claim.contact.hubspot_contact_id == "77"
-    assert claim.contact.domain_id == str(before["domain_id"])
+    assert claim.contact.value("domain_id") == str(before["domain_id"])
 
 
 def test_claim_of_a_contact_asked_for_anew_counts_from_zero(

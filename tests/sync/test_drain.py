@@ -14,13 +14,13 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import RunReport
-from hubspot_sync.rules.mapping import PropertyNames
 from hubspot_sync.rules.settlement import Delivered, Failed, OutcomeName
 from hubspot_sync.run import Plan
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import transaction
 from hubspot_sync.sync import Sync
 from tests.conftest import LEASE, POLICY, TOKEN
+from tests.contacts import MAPPING, contacts_client
 from tests.tables import Contacts
 
 Drain = Callable[..., RunReport]
@@ -35,11 +35,11 @@ def drain(queue: ContactQueue, hubspot: Emulator) -> Drain:
         pace = Pace(pulse)
 
         def open_client() -> HubSpotClient:
-            return HubSpotClient(
+            return contacts_client(
                 Transport(hubspot.url, TOKEN, timeout_seconds=20, pulse=pulse, pace=pace)
             )
 
-        plan = Plan(PropertyNames(), LEASE, POLICY.max_retries + 1, limit=limit, workers=workers)
+        plan = Plan(MAPPING, LEASE, POLICY.max_retries + 1, limit=limit, workers=workers)
         return Sync(queue, open_client, plan, pulse=pulse).run_queue()
 
     return run
@@ -175,9 +175,7 @@ def test_drain_claims_nothing_more_when_its_time_is_over(
     table: Contacts, queue: ContactQueue, hubspot: Emulator, client: HubSpotClient, pulse: Pulse
 ) -> None:
     fill(table, 250)
-    plan = Plan(
-        PropertyNames(), LEASE, POLICY.max_retries + 1, longest=timedelta(minutes=1), workers=1
-    )
+    plan = Plan(MAPPING, LEASE, POLICY.max_retries + 1, longest=timedelta(minutes=1), workers=1)
 
     def take_long(_: object) -> None:
         pulse.sleep(0.61)

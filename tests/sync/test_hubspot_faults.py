@@ -18,10 +18,10 @@ from hubspot_sync.hubspot import transport as transport_module
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import RunReport, RunState
-from hubspot_sync.rules.mapping import PropertyNames, custom_properties
 from hubspot_sync.rules.reaction import Answer
 from hubspot_sync.store.database import create_table, make_engine
 from tests.conftest import LEASE, TOKEN, Runs
+from tests.contacts import MAPPING
 from tests.hubspot.test_transport import (
     HEADERS_ONLY,
     Behaviour,
@@ -522,7 +522,7 @@ def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def one_hubspot() -> Iterator[Emulator]:
     """One HubSpot for all cases, each of which finds it empty."""
     with Emulator(token=TOKEN, portal_id=PORTAL_ID) as emulator:
-        for custom in custom_properties(PropertyNames()):
+        for custom in MAPPING.custom_properties:
             emulator.add_property(
                 {"name": custom.name, "type": custom.type, "fieldType": custom.field_type}
             )

@@ -17,19 +17,18 @@ import pytest
 import requests
 
 from hubspot_sync.clock import Pulse
-from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.emulator.server import Handler
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import RunReport
 from hubspot_sync.rules.lifecycle import Claim
-from hubspot_sync.rules.mapping import PropertyNames, custom_properties
 from hubspot_sync.settings import load_settings
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import SETTLE_MARGIN
 from tests.acceptance.forked import Forked
 from tests.acceptance.program import Program, environment
 from tests.conftest import LEASE, TOKEN, Runs, Waits
+from tests.contacts import MAPPING, contacts_client
 from tests.tables import Contacts
 
 MINUTE = timedelta(minutes=1)
@@ -113,7 +112,7 @@ def moments(
         hubspot.url,
         TOKEN,
         timeout_seconds=TIMEOUT,
-        custom_properties=[custom.name for custom in custom_properties(PropertyNames())],
+        custom_properties=[custom.name for custom in MAPPING.custom_properties],
         pulse=pulse,
     )
     claim = queue.claim
@@ -133,7 +132,7 @@ def moments(
 
     monkeypatch.setattr(transport._session, "request", send_slowly)
     monkeypatch.setattr(queue, "claim", note_claim)
-    runs.client = HubSpotClient(transport)
+    runs.client = contacts_client(transport)
     runs.on_settled = lambda _: seen.settled.append(waits.clock)
     yield seen
     transport.close()
@@ -335,7 +334,7 @@ def slows(
     for method in ("do_GET", "do_POST", "do_PATCH"):
         monkeypatch.setattr(Handler, method, answer_slowly)
     transport = Transport(hubspot.url, TOKEN, timeout_seconds=SHORT, pulse=pulse)
-    runs.client = HubSpotClient(transport)
+    runs.client = contacts_client(transport)
     yield slow
     closing.set()
     transport.close()

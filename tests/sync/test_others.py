@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.emulator import Emulator, Fault
 from hubspot_sync.report import ContactReport, RunReport
+from hubspot_sync.rules.mapping import Key
 from hubspot_sync.store import contact_queue
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
@@ -24,7 +25,7 @@ from tests.conftest import LEASE, POLICY, Runs, Waits
 from tests.tables import Contacts
 
 State = tuple[str | None, str | None]
-Keys = dict[str, UUID]
+Keys = dict[str, Key]
 MINUTE = timedelta(minutes=1)
 COMPLETE = ("Complete", "Complete")
 EMAIL, NEW_EMAIL = "ada@example.com", "grace@example.com"
@@ -90,7 +91,7 @@ class Act:
     is_due: bool = False
     outcome: str = "superseded"
 
-    def do(self, table: Contacts, key: UUID) -> None:
+    def do(self, table: Contacts, key: Key) -> None:
         if self.columns is None:
             table.delete(key)
         else:
@@ -177,13 +178,13 @@ def let_go(fault: Fault) -> None:
     fault.release.set()
 
 
-def leave_behind(table: Contacts, queue: ContactQueue, key: UUID) -> None:
+def leave_behind(table: Contacts, queue: ContactQueue, key: Key) -> None:
     """Have a worker claim a contact and die."""
     assert [claim.contact.id for claim in queue.claim(1)] == [key]
     table.move(key, "updated_at", LEASE + MINUTE)
 
 
-def add_two_others(table: Contacts, hubspot: Emulator) -> list[UUID]:
+def add_two_others(table: Contacts, hubspot: Emulator) -> list[Key]:
     hubspot.add_contact({"email": KNOWN})
     return [table.add(NEW), table.add(KNOWN)]
 
@@ -276,7 +277,7 @@ def check_next_run(table: Contacts, runs: Runs, hubspot: Emulator, keys: Keys) -
         check_hubspot_shows(table, hubspot, keys[name])
 
 
-def check_hubspot_shows(table: Contacts, hubspot: Emulator, key: UUID) -> None:
+def check_hubspot_shows(table: Contacts, hubspot: Emulator, key: Key) -> None:
     """Check that HubSpot has a contact's email, name and phone as the table has them."""
     row = table.row(key)
     held = {contact["id"]: contact["properties"] for contact in hubspot.contacts()}
@@ -348,7 +349,7 @@ def test_what_users_withdraw_is_left_to_its_worker_while_the_lease_runs(
 
 
 @contextmanager
-def locked(table: Contacts, key: UUID) -> Iterator[Callable[[], None]]:
+def locked(table: Contacts, key: Key) -> Iterator[Callable[[], None]]:
     """Hold a row's lock, as the app does in a transaction; yield what lets it go."""
     connection = table.engine.connect()
     try:
@@ -366,8 +367,8 @@ def test_row_that_the_app_holds_keeps_nobody_waiting(
     monkeypatch.setattr(contact_queue, "ROW_LOCK_TIMEOUT_MS", 5)
     key = table.add(EMAIL, age=5 * MINUTE)
     others = add_two_others(table, hubspot)
-    settled: list[UUID] = []
-    settled_before: list[UUID] = []
+    settled: list[Key] = []
+    settled_before: list[Key] = []
     runs.on_settled = lambda contact: settled.append(contact.id)
     with ExitStack() as stack:
         unlock: list[Callable[[], None]] = []
@@ -450,7 +451,7 @@ ENDS = [DELIVERED, STOPPED, RELEASED]
 SHARED = ("retry_count", "next_retry_at", "last_retry_at", "last_failed_crm")
 
 
-def write_brevos_own(table: Contacts, key: UUID) -> None:
+def write_brevos_own(table: Contacts, key: Key) -> None:
     """Write the columns that are Brevo's alone."""
     table.change(
         key,
@@ -461,18 +462,18 @@ def write_brevos_own(table: Contacts, key: UUID) -> None:
     )
 
 
-def fail_in_brevo(table: Contacts, key: UUID, count: int = 2) -> None:
+def fail_in_brevo(table: Contacts, key: Key, count: int = 2) -> None:
     """Write the shared columns as Brevo does when it has failed."""
     table.change(key, retry_count=count, last_failed_crm="brevo")
     table.move(key, "last_retry_at", MINUTE)
     table.move(key, "next_retry_at", -60 * MINUTE)
 
 
-def brevos_own(table: Contacts, key: UUID) -> dict[str, Any]:
+def brevos_own(table: Contacts, key: Key) -> dict[str, Any]:
     return {name: value for name, value in table.row(key).items() if name.startswith("brevo_")}
 
 
-def shared(table: Contacts, key: UUID) -> dict[str, Any]:
+def shared(table: Contacts, key: Key) -> dict[str, Any]:
     return {name: table.row(key)[name] for name in SHARED}
 
 
@@ -573,7 +574,7 @@ class Brevo:
     """
 
     table: Contacts
-    key: UUID
+    key: Key
     is_over: bool = field(default=False, init=False)
 
     def fail(self) -> None:
@@ -764,7 +765,7 @@ def queue_elsewhere(database_url: str, session_zone: str) -> Iterator[ContactQue
         engine.dispose()
 
 
-def edit_in_zone(table: Contacts, key: UUID, session_zone: str, assigned: str) -> None:
+def edit_in_zone(table: Contacts, key: Key, session_zone: str, assigned: str) -> None:
     """Edit a contact as an app does whose session has this zone, or the database's own."""
     with table.engine.begin() as connection:
         connection.exec_driver_sql(f"SET LOCAL TIME ZONE {session_zone}")

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from hubspot_sync.clock import Pulse
-from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.identity import Bearer, Rename, free_to_rename
@@ -24,6 +23,7 @@ from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import create_table, make_engine
 from tests.acceptance.program import Program
 from tests.conftest import LEASE, POLICY, TOKEN, Runs, add_custom_properties
+from tests.contacts import contacts_client
 from tests.tables import Contacts
 
 SHARED, OWN = "team@example.com", "ada@example.com"
@@ -230,7 +230,7 @@ class World:
 
 def world(engine: Engine, hubspot: Emulator) -> World:
     pulse = Pulse()
-    client = HubSpotClient(Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse))
+    client = contacts_client(Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse))
     queue = ContactQueue(engine, policy=POLICY, lease=LEASE)
     return World(Contacts(engine, "sqlite"), Runs(queue, client, pulse), hubspot)
 

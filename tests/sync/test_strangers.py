@@ -9,7 +9,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,9 @@ from hubspot_sync.outcome_file import OutcomeFile
 from hubspot_sync.report import ContactReport, RunReport
 from hubspot_sync.rules.mapping import (
     MAX_EMAIL_LENGTH,
-    Contact,
-    PropertyMap,
+    PropertyDefinition,
     email_fault,
+    fitted,
     normalise_email,
     to_properties,
 )
@@ -39,6 +38,7 @@ from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.marking import Marking, Selection
 from hubspot_sync.store.reset_copy import ResetCopy
 from tests.conftest import LEASE, Runs
+from tests.contacts import MAPPING, edited, scraped
 from tests.tables import Contacts
 
 EXAMPLES = int(os.environ.get("STRANGERS_EXAMPLES", "6"))
@@ -670,8 +670,10 @@ def test_fault_of_an_email_does_not_depend_on_blanks_around_it_or_on_its_case(em
 def test_no_property_is_ever_blank(
     name: str | None, phone: str | None, domain: str | None, page: str | None, kind: str
 ) -> None:
-    contact = Contact(uuid4(), "ada@x.org", name, phone, domain, page)
-    properties = to_properties(contact, PropertyMap(sync_date_type=kind), date(2026, 11, 24))
+    contact = scraped(uuid4(), "ada@x.org", name, phone, domain, page)
+    definition = PropertyDefinition("scrapersky_sync_date", kind, "date")
+    mapping = fitted(MAPPING, {definition.name: definition})
+    properties = to_properties(contact, mapping, date(2026, 11, 24))
     assert all(isinstance(value, str) and value.strip() for value in properties.values())
     assert {"email", "scrapersky_sync_date"} <= properties.keys()
 
@@ -681,11 +683,11 @@ def test_no_property_is_ever_blank(
 @given(_words, _words)
 def test_mapping_is_stable(name: str | None, phone: str | None) -> None:
     today = date(2026, 11, 24)
-    contact = Contact(uuid4(), "ada@x.org", name, phone)
-    once = to_properties(contact, PropertyMap(), today)
+    contact = scraped(uuid4(), "ada@x.org", name, phone)
+    once = to_properties(contact, MAPPING, today)
     names = [once[part] for part in ("firstname", "lastname") if part in once]
-    again = replace(contact, name=" ".join(names), phone_number=once.get("phone"))
-    assert to_properties(again, PropertyMap(), today) == once
+    again = edited(contact, name=" ".join(names), phone_number=once.get("phone"))
+    assert to_properties(again, MAPPING, today) == once
 
 
 @many_examples

@@ -1,0 +1,53 @@
+"""Contacts as ScraperSky's table has them, in few words."""
+
+from collections.abc import Collection
+
+from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.hubspot.transport import Transport
+from hubspot_sync.rules.mapping import CONTACTS, Contact, Key, built_in_mapping
+
+
+def scraped(
+    key: Key,
+    email: str | None = None,
+    name: str | None = None,
+    phone_number: str | None = None,
+    domain_id: str | None = None,
+    page_id: str | None = None,
+    hubspot_contact_id: str | None = None,
+) -> Contact:
+    """Return a contact with these columns."""
+    values = {
+        "name": name,
+        "phone_number": phone_number,
+        "domain_id": domain_id,
+        "page_id": page_id,
+    }
+    return Contact(key, email, tuple(values.items()), hubspot_contact_id)
+
+
+MAPPING = built_in_mapping()
+
+
+def contacts_client(
+    transport: Transport,
+    *,
+    api_version: str = "v3",
+    custom_properties: Collection[str] | None = None,
+) -> HubSpotClient:
+    """Return a client of HubSpot's contacts, as the built-in mapping has them."""
+    names = [each.name for each in MAPPING.custom_properties]
+    return HubSpotClient(
+        transport,
+        object_type=CONTACTS,
+        api_version=api_version,
+        custom_properties=names if custom_properties is None else custom_properties,
+    )
+
+
+def edited(contact: Contact, **columns: str | None) -> Contact:
+    """Return a contact with other values: columns, `email` or `hubspot_contact_id`."""
+    email = columns.pop("email", contact.email)
+    stored_id = columns.pop("hubspot_contact_id", contact.hubspot_contact_id)
+    values = tuple((dict(contact.values) | columns).items())
+    return Contact(contact.id, email, values, stored_id)
