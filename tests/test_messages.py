@@ -109,7 +109,6 @@ PASSED_ON: Mapping[str, str] = {
     "doctor.py look_at_settings": "the faults of settings",
     "hubspot/check_up.py _properties": _ERRORS,
     "hubspot/check_up.py _without_account": _ERRORS,
-    "hubspot/preview.py _planned": "its argument, which is _NOT_TOLD",
     "hubspot/preview.py preview": "death notices that its caller has collected",
     "rules/advice.py reason_of": "the beginning of an error in a contact's row",
     "rules/reaction.py _refusal": _HUBSPOTS,
@@ -126,8 +125,8 @@ PASSED_ON: Mapping[str, str] = {
     "sync.py Sync._guard": _ERRORS,
     "sync.py Sync._work_together": "exceptions that are raised again, not words",
     "worker.py Worker._conclude": "the last contact's words, where it is the rate limit",
-    "worker.py Worker._withhold_unconfirmed": "its argument, which is the stop's words",
-    "worker.py Worker._work": _ERRORS,
+    "worker.py Worker._end": _ERRORS,
+    "worker.py Worker._stop_groups": "its argument, which is the stop's words",
     "worker.py Worker._write": _ERRORS,
 }
 """Places that are given words which are no literals there, and where those come from."""

@@ -146,7 +146,7 @@ def test_sync_one_delivers_one(table: Contacts, program: Program) -> None:
     assert table.state(key) == ("Complete", "Complete")
     assert table.state(other) == ("Selected", "Queued")
     document = program.run("sync-one", str(key), "--json").document
-    assert (document["command"], document["counts"]["updated"]) == ("sync-one", 1)
+    assert (document["command"], document["counts"]["unchanged"]) == ("sync-one", 1)
 
 
 @pytest.mark.parametrize("shape", ["sqlite", "app"])

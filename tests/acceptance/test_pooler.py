@@ -176,7 +176,7 @@ def test_run_killed_in_the_middle_of_a_settle_is_taken_over(
     assert len(held) == 3
     assert program.run("sync-queue").out == NOTHING
     table.age_all(LEASE + timedelta(minutes=1))
-    assert program.run("sync-queue", "--json").document["counts"]["updated"] == 3
+    assert program.run("sync-queue", "--json").document["counts"]["unchanged"] == 3
     assert states(table) == {("Complete", "Complete"): 3}
     assert ids_held(hubspot) == held
 
