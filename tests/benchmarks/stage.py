@@ -34,9 +34,9 @@ FROM generate_series(1, {count}) AS n
 _EMULATOR = """
 import json, sys
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.rules.mapping import PropertyNames
+from hubspot_sync.rules.mapping import built_in_mapping
 with Emulator(**json.loads(sys.argv[1])) as emulator:
-    for custom in MAPPING.custom_properties:
+    for custom in built_in_mapping().custom_properties:
         emulator.add_property({"name": custom.name, "label": custom.label, "type": custom.type,
                                "fieldType": custom.field_type, "groupName": "contactinformation"})
     print(emulator.url, flush=True)

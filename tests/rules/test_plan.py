@@ -118,10 +118,8 @@ def test_stamp_does_not_travel_alone() -> None:
 
 
 def test_moment_that_hubspot_writes_with_fewer_digits_is_no_change() -> None:
-    mapping = replace(
-        MAPPING,
-        fields=tuple(replace(each, stamp=False, is_datetime=True) for each in MAPPING.fields),
-    )
+    fields = tuple(replace(each, stamp=False, is_datetime=True) for each in MAPPING.fields)
+    mapping = replace(MAPPING, fields=fields)
     group = group_of(ADA, mapping=mapping)
     held = dict(group.properties) | {"scrapersky_sync_date": "2026-11-24T00:00:00Z"}
     write = plan(group, Seen(by_email=record("7", **held)), mapping, CONTACTS)
@@ -182,7 +180,7 @@ def test_plan_gives_what_the_mapping_promises_and_planning_again_gives_nothing(
     write = plan(group, seen, mapping, CONTACTS)
     assert isinstance(write, PlannedWrite)
     after = applied(write, before)
-    promised = {name: value for name, value in group.properties.items()}
+    promised = dict(group.properties)
     stamps = {name: promised.pop(name) for name in mapping.stamps & promised.keys()}
     assert promised.items() <= after.items()
     # A stamp shows the last write, be it this one or an earlier one.
