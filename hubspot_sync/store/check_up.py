@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, String, func, inspect, select, text
+from sqlalchemy import Connection, Engine, String, cast, func, inspect, literal, select, text
+from sqlalchemy.exc import DBAPIError
 
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import Check, CheckState
@@ -16,7 +17,13 @@ from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.store.database import transaction
 from hubspot_sync.store.indexes import INDEXES, has_index
-from hubspot_sync.store.relation import Kind, hides_rows, kind_of_table, missing_rights
+from hubspot_sync.store.relation import (
+    Kind,
+    hides_rows,
+    kind_of_table,
+    missing_rights,
+    why_not_writable,
+)
 from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
 
 OLDEST_POSTGRESQL = 15
@@ -40,7 +47,7 @@ def look_at_database(engine: Engine) -> list[Check]:
             checks = [_server(connection)]
             columns = _columns(connection)
             kind = kind_of_table(connection)
-            checks += _table(columns, kind)
+            checks += _table(connection, columns, kind)
             if columns:
                 checks += _rights(connection)
                 checks.append(_clock(connection))
@@ -75,7 +82,7 @@ def _columns(connection: Connection) -> dict[str, Any]:
     return {described["name"]: described for described in found.get_columns(TABLE)}
 
 
-def _table(columns: Mapping[str, Any], kind: Kind | None) -> list[Check]:
+def _table(connection: Connection, columns: Mapping[str, Any], kind: Kind | None) -> list[Check]:
     if not columns or kind is None:
         words, mend = f"there is no table {TABLE}", "Correct DATABASE_URL, or run init-db."
         return [Check("table", CheckState.MEND, words, mend)]
@@ -87,10 +94,18 @@ def _table(columns: Mapping[str, Any], kind: Kind | None) -> list[Check]:
     if missing:
         words = f"{TABLE} lacks {', '.join(missing)}"
         return [Check("table", CheckState.MEND, words, "Add what is missing, or correct the URL.")]
-    wrong = [fault for name in _NEEDS if (fault := _fault_of(name, columns[name]))]
+    wrong = [fault for name in _NEEDS if (fault := _fault_of(connection, name, columns[name]))]
     if wrong:
         mend = "Alter the column; the README says what each is for."
         return [Check("table", CheckState.MEND, words, mend) for words in wrong]
+    if connection.dialect.name == "postgresql" and not missing_rights(connection):
+        why = why_not_writable(connection)
+        if why:
+            mend = (
+                "Drop its rules for UPDATE, or make them triggers; let no column that the sync "
+                "writes be generated; give it the REPLICA IDENTITY that its publications need."
+            )
+            return [Check("table", CheckState.MEND, f"{TABLE} takes no update ({why})", mend)]
     also = ", partitioned" if kind is Kind.PARTITIONED else ""
     columns_told = f"with all {len(contacts.columns)} columns{also}"
     return [Check("table", CheckState.OK, f"{TABLE}, {columns_told}")]
@@ -126,14 +141,16 @@ _NEEDS = {
 }
 
 
-def _fault_of(name: str, column: Mapping[str, Any]) -> str | None:
+def _fault_of(connection: Connection, name: str, column: Mapping[str, Any]) -> str | None:
     """Return why a column cannot hold what the sync writes, as far as its type tells."""
     need, kind = _NEEDS[name], column["type"]
-    labels = getattr(kind, "enums", None)
-    missing = [label for label in _LABELS.get(name, ()) if labels and label not in labels]
+    missing = [
+        label for label in _LABELS.get(name, ()) if not _takes_label(connection, kind, label)
+    ]
     if missing:
         return f"{name} does not take {', '.join(missing)}"
-    if not labels and not _is(kind, need):
+    kind = _without_domain(kind)
+    if not getattr(kind, "enums", None) and not _is(kind, need):
         return f"{name} is {kind}, not {_KINDS[need.kind]}"
     length = getattr(kind, "length", None)
     if need.length and length and length < need.length:
@@ -143,6 +160,27 @@ def _fault_of(name: str, column: Mapping[str, Any]) -> str | None:
     if name == "retry_count" and column["nullable"]:
         return f"{name} takes NULL, which no program that counts in it expects"
     return None
+
+
+def _takes_label(connection: Connection, kind: Any, label: str) -> bool:
+    labels = getattr(kind, "enums", None)
+    if labels:
+        return label in labels
+    if kind is _without_domain(kind):
+        return True
+    try:
+        with connection.begin_nested():
+            # A cast cuts what is too long, without a word.
+            return bool(connection.execute(select(cast(literal(label), kind))).scalar() == label)
+    except DBAPIError:
+        return False
+
+
+def _without_domain(kind: Any) -> Any:
+    """Return the type below PostgreSQL's domains."""
+    while hasattr(kind, "data_type"):
+        kind = kind.data_type
+    return kind
 
 
 def _is(kind: Any, need: _Need) -> bool:

@@ -38,6 +38,7 @@ from hubspot_sync.rules.settlement import Outcome, Settlement, instead_of, settl
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import DueKind, is_due, prefer_indexes, rows_to_claim
 from hubspot_sync.store.passed_over import PassedOver
+from hubspot_sync.store.relation import hides_rows
 from hubspot_sync.store.rows import (
     UNCHANGED,
     LockedRow,
@@ -51,8 +52,7 @@ from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
 log = logging.getLogger(__name__)
 
 ROW_LOCK_TIMEOUT_MS = 2000
-"""How long a settle waits for one row that the app holds, before it lets others go first."""
-
+"""How long a settle waits for what the app holds, before it lets others go first."""
 
 RENAME_TIMEOUT_MS = 2000
 """How long the database may take to say whether a record is a contact's alone."""
@@ -150,7 +150,7 @@ class ContactQueue:
             if found is None:
                 if connection.execute(wanted).first() is None:
                     raise _not_there(contact_id)
-                return Held("another program holds its row; try again in a moment")
+                return Held(_why_unlocked(connection))
             row, now = to_row(found), found["now"]
             held = self._reason_to_hold(row, now, force=force)
             if held:
@@ -170,13 +170,23 @@ class ContactQueue:
         Rows that another session holds are left out of the answer and keep nobody waiting; pass
         them in again, alone.
         """
-        if len(deliveries) == 1:
-            return _singly_if_refused(lambda singly: self._settle_waiting(deliveries[0], singly))
-        return _singly_if_refused(lambda singly: self._settle_together(deliveries, singly))
+        is_alone = len(deliveries) == 1
+
+        def write(singly: bool) -> list[Settlement]:
+            if is_alone:
+                return self._settle_waiting(deliveries[0], singly)
+            return self._settle_together(deliveries, singly)
+
+        try:
+            return _singly_if_refused(write)
+        except RowLocked:
+            # The row itself; or, in a unique index, what one of the rows is to bear.
+            return []
 
     @retried
     def _settle_together(self, deliveries: Sequence[Delivery], singly: bool) -> list[Settlement]:
         with transaction(self._engine, singly=singly) as connection:
+            _limit_waiting(connection)
             ids = [claim.contact.id for claim, _ in deliveries]
             wanted = all_columns().where(_c.id.in_(ids)).order_by(_c.id)
             locked = rows_by_id(connection.execute(wanted.with_for_update(skip_locked=True)))
@@ -242,7 +252,12 @@ class ContactQueue:
         query = select(_c.id, _c.hubspot_contact_id, _c.email).where(wanted)
         with transaction(self._engine, read_only=True) as connection:
             if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {RENAME_TIMEOUT_MS}")
+                # An index on an expression has no statistics before ANALYZE; without them,
+                # PostgreSQL expects half of the table, and reads all of it.
+                connection.exec_driver_sql(
+                    f"SET LOCAL statement_timeout = {RENAME_TIMEOUT_MS}; "
+                    "SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
+                )
             found = connection.execute(query.limit(MOST_BEARERS + 1)).all()
         if len(found) > MOST_BEARERS:
             return None
@@ -310,17 +325,13 @@ class ContactQueue:
     @retried
     def _settle_waiting(self, delivery: Delivery, singly: bool) -> list[Settlement]:
         claim, outcome = delivery
-        try:
-            with transaction(self._engine, singly=singly) as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {ROW_LOCK_TIMEOUT_MS}")
-                wanted = all_columns().where(_c.id == claim.contact.id).with_for_update()
-                rows = rows_by_id(connection.execute(wanted))
-                return self._write_settlements(
-                    connection, [(claim, outcome, rows.get(claim.contact.id))], singly=singly
-                )
-        except RowLocked:
-            return []
+        with transaction(self._engine, singly=singly) as connection:
+            _limit_waiting(connection)
+            wanted = all_columns().where(_c.id == claim.contact.id).with_for_update()
+            rows = rows_by_id(connection.execute(wanted))
+            return self._write_settlements(
+                connection, [(claim, outcome, rows.get(claim.contact.id))], singly=singly
+            )
 
     def _write_settlements(
         self,
@@ -364,6 +375,11 @@ class _Taken:
     claims: Sequence[Claim] = ()
     freed: Collection[Key] = ()
     refused: Mapping[Key, str] = field(default_factory=dict)
+
+
+def _limit_waiting(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {ROW_LOCK_TIMEOUT_MS}")
 
 
 def _singly_if_refused(write: Callable[[bool], Result]) -> Result:
@@ -421,6 +437,15 @@ def _log_taken(taken: _Taken) -> None:
             why,
             extra=_named(key),
         )
+
+
+def _why_unlocked(connection: Connection) -> str:
+    if connection.dialect.name == "postgresql" and hides_rows(connection):
+        return (
+            "another program holds its row, or row security keeps this user from changing it; try "
+            "again in a moment, then run 'hubspot-sync doctor'"
+        )
+    return "another program holds its row; try again in a moment"
 
 
 def _named(contact_id: Key) -> dict[str, str]:

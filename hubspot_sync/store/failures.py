@@ -23,8 +23,14 @@ _LOCK_TIMEOUT = "55P03"
 _CONTENDED = ("40001", "40P01")
 """The SQLSTATEs of a conflict and a deadlock, which a transaction survives if it is tried again."""
 
-_NO_TABLE = ("0A000", "42809", "55000")
-"""The SQLSTATEs of a statement that a view, or whatever else is no table, does not take."""
+_UNFIT_TABLE = ("0A000", "42809", "55000", "42P10", "428C9")
+"""The SQLSTATEs of a statement that a view, or whatever else is no table, does not take.
+
+Nor does a table where a rule or a publication stands against it, or a column is generated.
+"""
+
+_POLICY_CHECK = "ExecWithCheckOptions"
+"""Where in the server a policy of row security refuses a row; the SQLSTATE is that of rights."""
 
 _DATA_CLASSES = frozenset({"09", "22", "23", "27", "38", "39", "44", "45", "P0"})
 """SQLSTATE classes that blame what a row holds: data, constraints, view checks, triggers."""
@@ -68,11 +74,12 @@ def _explain_table(error: SQLAlchemyError, code: str | None, words: str) -> Wron
             f"The table '{TABLE}' lacks a column that the sync needs ({words}). Point DATABASE_URL "
             "at the app's database, or add the column."
         )
-    if code in _NO_TABLE:
+    if code in _UNFIT_TABLE:
         return WrongUsage(
             f"The database cannot do with '{TABLE}' what the sync needs ({words}). Point "
-            "DATABASE_URL at the table itself, for a view will not do; 'hubspot-sync doctor' says "
-            "what it is."
+            "DATABASE_URL at the table itself, for a view will not do; where it is the table, look "
+            "at its rules, generated columns and publications. 'hubspot-sync doctor' says what it "
+            "is."
         )
     return None
 
@@ -157,8 +164,15 @@ def is_data_fault(error: SQLAlchemyError) -> bool:
     code = getattr(error.orig, "pgcode", None) if isinstance(error, DBAPIError) else None
     if code is None:
         return isinstance(error, IntegrityError)
+    if _is_policy_check(error):
+        return True
     state_class = code[:2]
     return state_class in _DATA_CLASSES or not _SERVERS_CLASSES.match(state_class)
+
+
+def _is_policy_check(error: SQLAlchemyError) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(getattr(cause, "diag", None), "source_function", None) == _POLICY_CHECK
 
 
 def why_refused(error: SQLAlchemyError) -> str:
@@ -169,6 +183,8 @@ def why_refused(error: SQLAlchemyError) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else None
     code = getattr(cause, "pgcode", None) or getattr(cause, "sqlite_errorname", None) or "no code"
     rule = getattr(getattr(cause, "diag", None), "constraint_name", None)
+    if _is_policy_check(error):
+        rule = "row security"
     told = f"{code}, {rule}" if rule else str(code)
     return told.encode("ascii", "replace").decode()[:100]
 

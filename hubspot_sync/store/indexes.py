@@ -169,9 +169,13 @@ def _is_valid(connection: Connection, name: str, schema: str | None = None) -> b
             "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name AND :schema IS NULL"
         )
     else:
+        # In the table's own schema: another one may have a table of this name, with its indexes.
         found = text(
-            "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass("
-            "coalesce(quote_ident(CAST(:schema AS text)) || '.', '') || quote_ident(:name))"
+            "SELECT indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid "
+            "WHERE relname = :name AND relnamespace = coalesce("
+            "to_regnamespace(quote_ident(CAST(:schema AS text))), "
+            "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:table)))"
         )
-    valid = connection.execute(found, {"name": name, "schema": schema}).scalar_one_or_none()
+    values = {"name": name, "schema": schema, "table": TABLE}
+    valid = connection.execute(found, values).scalar_one_or_none()
     return None if valid is None else bool(valid)

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ClauseElement, Connection, Executable, false, text, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from hubspot_sync.store.table import TABLE, WRITTEN, contacts
 
@@ -57,6 +60,20 @@ class Policy(NamedTuple):
         return self.shown == "true" and self.taken in (None, "true")
 
 
+class _Explained(Executable, ClauseElement):
+    """A statement without values that is explained instead of executed."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self.statement = statement
+
+
+@compiles(_Explained)
+def _explained(element: _Explained, compiler: SQLCompiler, **_: object) -> str:
+    return f"EXPLAIN {element.statement.compile(dialect=compiler.dialect)}"
+
+
 def kind_of_table(connection: Connection) -> Kind | None:
     """Return what stands under the table's name; None where nothing does."""
     if connection.dialect.name == "sqlite":
@@ -93,6 +110,24 @@ def _missing(right: str, wanted: Sequence[str], held: Iterable[str]) -> list[str
     if not lacking:
         return []
     return [right if lacking == wanted else f"{right} on {', '.join(lacking)}"]
+
+
+def why_not_writable(connection: Connection) -> str | None:
+    """Return why PostgreSQL takes no update of the table, in its words; None where it takes them.
+
+    It is asked to explain one, which changes nothing: of a view, a rule, a generated column or a
+    publication it says the same there as at a claim.
+    """
+    columns = [column for column in contacts.columns if column.name in WRITTEN]
+    an_update = update(contacts).where(false()).values({column: column for column in columns})
+    try:
+        with connection.begin_nested():
+            connection.execute(_Explained(an_update.returning(contacts.c.id)))
+    except DBAPIError as error:
+        diag = getattr(error.orig, "diag", None)
+        words = [getattr(diag, part, None) for part in ("message_primary", "message_detail")]
+        return ": ".join(filter(None, words)) or str(error.orig)
+    return None
 
 
 def hides_rows(connection: Connection) -> bool | None:

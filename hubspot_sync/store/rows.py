@@ -10,24 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    RowMapping,
-    Select,
-    String,
-    Update,
-    cast,
-    column,
-    select,
-    update,
-    values,
-)
+from sqlalchemy import Connection, RowMapping, Select, Update, case, select, update
 from sqlalchemy.exc import DBAPIError
 
 from hubspot_sync.rules.lifecycle import Changes, Row
 from hubspot_sync.rules.mapping import BUILT_IN_COLUMNS, Contact, Key
 from hubspot_sync.store.failures import is_data_fault, why_refused
-from hubspot_sync.store.table import DatabaseTime, KeyType, contacts
+from hubspot_sync.store.table import DatabaseTime, contacts
 
 _c = contacts.c
 _VARYING = ("hubspot_processing_error", "hubspot_contact_id")
@@ -124,7 +113,7 @@ def _write(connection: Connection, writes: Iterable[tuple[Key, Changes]]) -> dic
     """Write rows, one statement for all that change alike.
 
     Statuses and times are constants of a statement: an enum column takes a constant of no type,
-    but refuses the text of a VALUES list. Only error and record id differ from row to row.
+    but refuses the text of a CASE. Only error and record id differ from row to row.
     """
     groups: dict[tuple[Any, ...], list[tuple[Key, Changes]]] = defaultdict(list)
     for contact_id, changes in writes:
@@ -147,24 +136,13 @@ def _update(
     varying: Sequence[str],
     rows: Sequence[tuple[Key, Changes]],
 ) -> Update:
-    if not varying:
-        ids = [contact_id for contact_id, _ in rows]
-        return update(contacts).where(_c.id.in_(ids)).values(**constant)
-    new = (
-        values(column("id", String), *(column(name, String) for name in varying), name="new_values")
-        .data(
-            [
-                (str(contact_id), *(changes[name] for name in varying))
-                for contact_id, changes in rows
-            ]
-        )
-        .cte("new")
-    )
-    return (
-        update(contacts)
-        .where(_c.id == cast(new.c.id, KeyType))
-        .values(**constant, **{name: new.c[name] for name in varying})
-    )
+    ids = [contact_id for contact_id, _ in rows]
+    # No WITH, which PostgreSQL refuses on a table with a rule that does something else as well.
+    differing = {
+        name: case(*((_c.id == contact_id, changes[name]) for contact_id, changes in rows))
+        for name in varying
+    }
+    return update(contacts).where(_c.id.in_(ids)).values(**constant, **differing)
 
 
 def _as_text(value: object) -> str | None:

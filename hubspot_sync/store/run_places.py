@@ -21,6 +21,15 @@ log = logging.getLogger(__name__)
 _NAMESPACE = 0x48554253
 """Our half of PostgreSQL's two-part advisory lock keys ('HUBS')."""
 
+_WITHOUT_TIME_OUTS = text(
+    "SELECT set_config(name, '0', true) FROM pg_settings "
+    "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
+"""A long, idle transaction is what keeps a place; the server must not end it for that.
+
+Of the settings, servers before version 17 have only the first.
+"""
+
 _LOCK_MODE = 0o666
 """Empty files, which a run by root leaves behind for the runs of the program's own user."""
 
@@ -93,8 +102,7 @@ def _advisory_place(engine: Engine, places: int) -> Iterator[bool]:
 
 def _lock_one(connection: Connection, places: int) -> bool:
     try:
-        # An idle transaction is what this is; the server's time-out for those must not end it.
-        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        connection.execute(_WITHOUT_TIME_OUTS)
         try_lock = text("SELECT pg_try_advisory_xact_lock(:namespace, :place)")
         return any(
             connection.execute(try_lock, {"namespace": _NAMESPACE, "place": place}).scalar_one()

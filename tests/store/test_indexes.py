@@ -1,11 +1,13 @@
 """The indexes of the queue, and a claim that uses them: with few rows, with many, unanalysed."""
 
 import re
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from hubspot_sync.errors import DatabaseUnavailable
+from hubspot_sync.rules.identity import Rename
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from hubspot_sync.store.due import prefer_indexes, rows_to_claim
@@ -106,6 +108,33 @@ def test_claim_uses_the_indexes(
         assert f"Index Scan using {name}" in plan, plan
     assert "Seq Scan" not in plan, plan
     assert "Sort" not in plan, plan
+
+
+@POSTGRES
+@pytest.mark.parametrize("is_analysed", [False, True])
+def test_question_before_a_rename_uses_the_indexes(
+    indexed: Contacts, queue: ContactQueue, is_analysed: bool
+) -> None:
+    fill(indexed, 20_000, decision="'Complete'", state="'Complete'")
+    with indexed.engine.begin() as connection:
+        connection.execute(text("DELETE FROM pg_statistic WHERE starelid = 'contacts'::regclass"))
+        if is_analysed:
+            connection.execute(text("ANALYZE contacts"))
+    plans: list[str] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        if "hubspot_contact_id IN" in statement:
+            cursor.execute(f"EXPLAIN (COSTS OFF) {statement}", parameters)
+            plans.append("\n".join(row[0] for row in cursor.fetchall()))
+
+    event.listen(indexed.engine, "before_cursor_execute", explain)
+    try:
+        queue.may_be_renamed([Rename(f"{n}", f"c{n}@example.com", frozenset()) for n in range(100)])
+    finally:
+        event.remove(indexed.engine, "before_cursor_execute", explain)
+    (plan,) = plans
+    assert "hubspot_sync_email" in plan, plan
+    assert "Seq Scan" not in plan, plan
 
 
 @POSTGRES
