@@ -21,6 +21,7 @@ from hubspot_sync.errors import (
 from hubspot_sync.hubspot.careful_lane import CarefulLane
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.rules.accounting import Account, Input, account
+from hubspot_sync.rules.circuit_breaker import THRESHOLD, outcome_of
 from hubspot_sync.rules.grouping import (
     Group,
     LookUp,
@@ -40,7 +41,6 @@ from hubspot_sync.rules.identity import (
 from hubspot_sync.rules.reaction import account_full, is_unexplained, rate_limit_used_up
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Outcome, Released, Stopped
-from hubspot_sync.rules.verdict import EVERYONE, outcome_of
 
 Ends = list[tuple[Group, Outcome]]
 Item = TypeVar("Item", Group, RecordUpdate)
@@ -326,7 +326,7 @@ class BatchLane:
         """Tell a request that HubSpot cannot take from a HubSpot that takes none."""
         self._careful.require_hubspot(trouble)
         self._refusals_in_a_row += 1
-        if self._refusals_in_a_row < EVERYONE:
+        if self._refusals_in_a_row < THRESHOLD:
             return
         if trouble.rate_limited:
             raise EveryoneRefused(rate_limit_used_up(trouble)) from trouble

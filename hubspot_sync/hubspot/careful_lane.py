@@ -13,6 +13,7 @@ from hubspot_sync.errors import (
     Unavailable,
 )
 from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.rules.circuit_breaker import outcome_of
 from hubspot_sync.rules.identity import (
     AskRenames,
     HubSpotRecord,
@@ -31,7 +32,6 @@ from hubspot_sync.rules.reaction import (
 )
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
-from hubspot_sync.rules.verdict import outcome_of
 
 Properties = Mapping[str, str]
 
