@@ -1,5 +1,6 @@
 """What became of a command: plain values for tables, JSON and the exit code."""
 
+import threading
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -236,15 +237,20 @@ class Check:
 
 
 class Tally:
-    """Counts what a run's mail is made of, contact by contact."""
+    """Counts what a run's mail is made of, contact by contact. Safe from any thread."""
 
     def __init__(self) -> None:
         self.taken_over = 0
+        self._lock = threading.Lock()
         self._counts: Counter[tuple[OutcomeName, Reason]] = Counter()
         self._examples: dict[tuple[OutcomeName, Reason], UUID] = {}
 
     def note(self, contact: ContactReport) -> None:
         """Count a contact that has come to its end."""
+        with self._lock:
+            self._count(contact)
+
+    def _count(self, contact: ContactReport) -> None:
         self.taken_over += contact.is_takeover
         if contact.outcome not in UNDELIVERED:
             return
