@@ -459,8 +459,6 @@ def test_batch_missing_property_hands_out_what_was_delivered_first(
         ],
     }
     hubspot.fault(path=CREATE, status=207, body=body)
-    custom = {"scrapersky_page_id"}
-    batch.client.transport._custom_properties = frozenset(custom)
     parts = batch.deliver(groups)
     assert next(parts) == [(groups[0], Delivered("77", created=True))]
     with pytest.raises(PropertyMissing):
