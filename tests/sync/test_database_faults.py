@@ -27,6 +27,7 @@ from hubspot_sync.store.database import make_engine
 from hubspot_sync.store.failures import explain
 from tests.acceptance.program import Ended, Program, environment
 from tests.conftest import LEASE, POLICY, Runs, Waits, Wire, make_database
+from tests.oracle import assert_all_delivered
 from tests.tables import APP_TABLE, Contacts
 
 SECRET = "not-to-be-shown"
@@ -389,16 +390,6 @@ def assert_said(ended: Ended, fault: Fault, *, code: int) -> None:
         assert word in line
     assert "Traceback" not in ended.out + ended.err
     assert SECRET not in ended.out + ended.err
-
-
-def assert_all_delivered(table: Contacts, hubspot: Emulator) -> None:
-    rows = table.rows()
-    assert {row["hubspot_sync_status"] for row in rows} == {"Complete"}
-    assert {row["hubspot_processing_status"] for row in rows} == {"Complete"}
-    assert {row["retry_count"] for row in rows} == {0}
-    held = {contact["properties"]["email"]: contact["id"] for contact in hubspot.contacts()}
-    assert len(held) == len(hubspot.contacts())
-    assert {row["email"]: row["hubspot_contact_id"] for row in rows} == held
 
 
 @each(FAULTS + WRONG_TABLES)

@@ -31,6 +31,12 @@ from tests.hubspot.test_transport import (
     read_request,
     reset,
 )
+from tests.oracle import (
+    assert_all_delivered,
+    assert_complete_is_true,
+    assert_nobody_twice,
+    states,
+)
 from tests.tables import Contacts
 
 MANY = 12
@@ -598,27 +604,11 @@ def run(runs: Runs, endpoint: Endpoint, keys: list[UUID]) -> list[RunReport]:
 
 def assert_sound(table: Contacts, hubspot: Emulator) -> None:
     """What must hold after every run, whatever has happened."""
-    emails = [contact["properties"]["email"] for contact in hubspot.contacts()]
-    assert len(emails) == len(set(emails))
-    for row in table.rows():
-        states = row["hubspot_sync_status"], row["hubspot_processing_status"]
-        assert "Processing" not in states
-        assert states != ("Error", "Error")
-        if "Complete" in states:
-            held = hubspot.contact_by_email(row["email"])
-            assert held is not None
-            assert row["hubspot_contact_id"] == held["id"]
-            assert held["properties"]["scrapersky_page_id"] == str(row["page_id"])
-
-
-def assert_all_delivered(table: Contacts, hubspot: Emulator) -> None:
-    assert_sound(table, hubspot)
-    rows = table.rows()
-    assert {row["hubspot_sync_status"] for row in rows} == {"Complete"}
-    assert {row["hubspot_processing_status"] for row in rows} == {"Complete"}
-    assert retry_counts(table) == {0}
-    emails = sorted(contact["properties"]["email"] for contact in hubspot.contacts())
-    assert emails == [row["email"] for row in rows]
+    assert_nobody_twice(hubspot)
+    assert_complete_is_true(table, hubspot)
+    for state in states(table.rows()):
+        assert "Processing" not in state
+        assert state != ("Error", "Error")
 
 
 def retry_counts(table: Contacts) -> set[int]:
