@@ -26,6 +26,7 @@ HubSpotSyncError
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 
 class HubSpotSyncError(Exception):
@@ -33,10 +34,27 @@ class HubSpotSyncError(Exception):
 
     Attributes:
         exit_code: what the process ends with where this error ends it.
+        correlation_id: what HubSpot's support asks for; None where no answer led to this error.
     """
 
     exit_code = 3
     correlation_id: str | None = None
+
+    def but(self, **data: object) -> Self:
+        """Return a copy with other data, to be raised `from` this one, which stays as it is.
+
+        Args:
+            data: attributes by name.
+
+        Raises:
+            AttributeError: the error has no such attribute.
+        """
+        for name in data:
+            getattr(self, name)
+        # Not by calling the class: what it wants to be given differs from class to class.
+        other = type(self).__new__(type(self), *self.args)
+        vars(other).update(vars(self) | data)
+        return other
 
 
 class WrongUsage(HubSpotSyncError):

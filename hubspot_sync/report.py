@@ -1,8 +1,8 @@
 """What became of a command: plain values for tables, JSON and the exit code."""
 
+import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -11,7 +11,7 @@ from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.mail import Group, Summary
 from hubspot_sync.rules.mapping import CustomProperty, Key
 from hubspot_sync.rules.pace import Quota
-from hubspot_sync.rules.settlement import OutcomeName, Settlement
+from hubspot_sync.rules.settlement import OutcomeName
 
 SCHEMA_VERSION = 2
 """Of the JSON documents; it changes when a field changes its meaning or goes."""
@@ -236,71 +236,21 @@ class Check:
     mend: str = ""
 
 
-class Ledger:
-    """Keeps the account of a run: one line a contact.
-
-    Args:
-        attempts: attempts that a contact has in all.
-        now: this machine's clock.
-    """
-
-    def __init__(self, attempts: int, now: Callable[[], datetime]) -> None:
-        self.counts: Counter[OutcomeName] = Counter()
-        self.contacts: list[ContactReport] = []
-        self._attempts = attempts
-        self._now = now
-        self._lists_delivered = True
-
-    @property
-    def claimed(self) -> int:
-        """The contacts claimed so far."""
-        return sum(self.counts.values())
-
-    def add(self, settlement: Settlement, shared_with: Sequence[Key] = ()) -> ContactReport:
-        """Enter the end of a claim, and say which contacts had the same delivery."""
-        claim = settlement.claim
-        report = ContactReport(
-            id=claim.contact.id,
-            email=claim.contact.email,
-            outcome=settlement.name,
-            attempt=min(claim.attempt, self._attempts),
-            attempts=self._attempts,
-            hubspot_contact_id=settlement.hubspot_contact_id,
-            error=settlement.error,
-            code=settlement.code,
-            next_retry_at=settlement.next_retry_at,
-            shared_with=tuple(shared_with),
-            is_takeover=claim.is_takeover,
-            ended_at=self._now(),
-        )
-        self.counts[report.outcome] += 1
-        is_listed = self._lists_delivered or report.outcome not in DELIVERED
-        if is_listed and len(self.contacts) < MOST_UNDELIVERED_LISTED:
-            self.contacts.append(report)
-        if self._lists_delivered and len(self.contacts) > MOST_CONTACTS_LISTED:
-            self._lists_delivered = False
-            self.contacts = [each for each in self.contacts if each.outcome not in DELIVERED]
-        return report
-
-    def state(self, *, is_stopped: bool) -> RunState:
-        """Return how the run ended."""
-        if is_stopped:
-            return RunState.STOPPED
-        if any(self.counts[name] for name in REFUSED):
-            return RunState.PARTIAL
-        return RunState.DONE
-
-
 class Tally:
-    """Counts what a run's mail is made of, contact by contact."""
+    """Counts what a run's mail is made of, contact by contact. Safe from any thread."""
 
     def __init__(self) -> None:
         self.taken_over = 0
+        self._lock = threading.Lock()
         self._counts: Counter[tuple[OutcomeName, Reason]] = Counter()
         self._examples: dict[tuple[OutcomeName, Reason], Key] = {}
 
     def note(self, contact: ContactReport) -> None:
         """Count a contact that has come to its end."""
+        with self._lock:
+            self._count(contact)
+
+    def _count(self, contact: ContactReport) -> None:
         self.taken_over += contact.is_takeover
         if contact.outcome not in UNDELIVERED:
             return

@@ -116,28 +116,29 @@ class Sync:
             self._run.stop(DatabaseUnavailable(str(gone)))
 
     def _report(self, command: str) -> RunReport:
-        run = self._run
+        run, ledger = self._run, self._run.ledger
         signal = run.pulse.ending.signal
-        reason = run.reason
-        if signal is not None:
-            reason = reason or f"{signal.name} asked the run to end; what was not sent is queued."
-        reason = reason or run.vain_reason
+        ending = (
+            f"{signal.name} asked the run to end; what was not sent is queued." if signal else None
+        )
+        counts = ledger.counts
+        reason = run.reasons.reason(counts, ending)
         return RunReport(
             command=command,
             run_id=self._run_id,
-            state=run.ledger.state(is_stopped=reason is not None),
+            state=ledger.state(is_stopped=reason is not None),
             reason=reason,
-            counts=dict(run.ledger.counts),
-            requests=run.requests,
-            seconds=run.seconds,
+            counts=counts,
+            requests=ledger.requests,
+            seconds=run.budget.seconds,
             due_remaining=self._due_remaining(),
-            contacts=tuple(run.ledger.contacts),
+            contacts=ledger.contacts,
             signal=signal,
             notices=_notices(run.passed_over.refused),
         )
 
     def _due_remaining(self) -> int | None:
-        if not self._run.ledger.claimed and self._run.stop_reason is None:
+        if not self._run.ledger.claimed and not self._run.reasons.is_stopped:
             # Nothing was due, and nobody needs to count it.
             return 0
         try:

@@ -20,6 +20,7 @@ from hubspot_sync.errors import (
     WrongUsage,
 )
 from hubspot_sync.hubspot.ends import Cut, Ends, Exposure
+from hubspot_sync.rules.circuit_breaker import CircuitState, signature_of
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
 from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.mapping import Contact, Key, email_fault, to_properties
@@ -35,7 +36,6 @@ from hubspot_sync.rules.settlement import (
     Settlement,
     Stopped,
 )
-from hubspot_sync.rules.verdict import Verdict, signature_of
 from hubspot_sync.run import Run
 from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
 
@@ -114,7 +114,7 @@ class Worker:
         Args:
             lone: also take over a contact that has to be alone; it is the only one claimed then.
         """
-        wanted = self._run.reserve(BATCH)
+        wanted = self._run.budget.reserve(BATCH)
         if not wanted:
             return []
         self._start_lease()
@@ -122,7 +122,7 @@ class Worker:
         try:
             claims = self._queue.claim(wanted, lone=lone, passed_over=self._run.passed_over)
         finally:
-            self._run.give_back(wanted - len(claims))
+            self._run.budget.give_back(wanted - len(claims))
         return claims
 
     def work_one(self, contact_id: Key, *, force: bool) -> None:
@@ -143,7 +143,7 @@ class Worker:
         """Close the connection to HubSpot."""
         if self._client is not None:
             self._client.transport.close()
-            self._run.count_requests(self._client.transport.request_count)
+            self._run.ledger.count_requests(self._client.transport.request_count)
 
     def _start_lease(self) -> None:
         # Before the claim, so that our clock runs ahead of the database's, never behind it.
@@ -189,7 +189,7 @@ class Worker:
         """Add the hour at which the day's quota begins anew, where that is why the run stops."""
         if self._client is None or not isinstance(stop, QuotaSpent) or not stop.is_daily:
             return stop
-        next_day = self._run.next_day(self._client)
+        next_day = self._run.portal.next_day(self._client)
         return stop if next_day is None else stop.until(next_day)
 
     def _prepare(self) -> "BatchLane":
@@ -197,7 +197,7 @@ class Worker:
         if self._client is None:
             self._client = self._open_client()
         self._client.transport.hold_lease_until(self._lease_ends - SETTLE_MARGIN.total_seconds())
-        mapping = self._run.mapping(self._client)
+        mapping = self._run.portal.mapping(self._client)
         if self._lane is None:
             from hubspot_sync.hubspot.batch_lane import BatchLane
             from hubspot_sync.hubspot.careful_lane import CarefulLane, Lanes
@@ -228,7 +228,7 @@ class Worker:
                 mapped.append((claim.contact, properties))
         self._settle(unsendable)
         # However many cannot be sent, they keep no place from one that can.
-        self._run.give_back(sum(isinstance(fault, Rejected) for _, fault in unsendable))
+        self._run.budget.give_back(sum(isinstance(fault, Rejected) for _, fault in unsendable))
         return group_by_email(mapped)
 
     def _stumble(self, fault: Exception, group: Group | None) -> Outcome:
@@ -250,7 +250,7 @@ class Worker:
     def _conclude(self, ends: Ends) -> None:
         """Settle contacts, except where a refusal may yet turn out to be everyone's."""
         certain: list[Delivery] = []
-        verdict = self._run.verdict
+        circuit = self._run.circuit_breaker.state
         for group, outcome in sorted(ends, key=lambda end: not isinstance(end[1], Delivered)):
             deliveries = self._deliveries(group, outcome)
             signature = signature_of(outcome)
@@ -258,28 +258,28 @@ class Worker:
                 self._note_refusal(group, outcome)
             if isinstance(outcome, Delivered) and not outcome.unchanged:
                 # What HubSpot was not sent says nothing about what it takes.
-                self._run.accepted()
-                verdict = self._run.verdict
+                self._run.circuit_breaker.accepted()
+                circuit = self._run.circuit_breaker.state
                 certain += self._withheld
                 self._withheld = []
             if signature is None:
                 certain += deliveries
             else:
-                verdict = self._run.refused(signature)
+                circuit = self._run.circuit_breaker.refused(signature)
                 self._withheld += deliveries
-        if verdict is Verdict.CONTACTS:
+        if circuit is CircuitState.CLOSED:
             certain += self._withheld
             self._withheld = []
         self._settle(certain)
-        if verdict is Verdict.EVERYONES and self._withheld:
+        if circuit is CircuitState.OPEN and self._withheld:
             raise EveryoneRefused(_everyone(self._withheld[-1][1]))
 
     def _note_refusal(self, group: Group, outcome: Failed | Rejected | Stopped) -> None:
         _log_refusal(group, outcome)
         if outcome.signature == RATE_LIMITED:
-            self._run.held_up(outcome.message)
+            self._run.reasons.held_up(outcome.message)
         elif isinstance(outcome, Stopped):
-            self._run.remark(outcome.message)
+            self._run.reasons.remark(outcome.message)
 
     def _deliveries(self, group: Group, outcome: Outcome) -> list[Delivery]:
         """Share a group's outcome among its contacts, which no longer wait."""

@@ -21,10 +21,12 @@ from hubspot_sync.clock import Ending, Pulse  # noqa: E402 - the environment is 
 from hubspot_sync.hubspot.careful_lane import CarefulLane, Lanes  # noqa: E402
 from hubspot_sync.hubspot.client import HubSpotClient  # noqa: E402
 from hubspot_sync.hubspot.emulator import Emulator  # noqa: E402
+from hubspot_sync.hubspot.exchange import Exchange, HttpExchange, Request  # noqa: E402
 from hubspot_sync.hubspot.transport import Transport  # noqa: E402
 from hubspot_sync.report import ContactReport, RunReport  # noqa: E402
 from hubspot_sync.rules.identity import Rename  # noqa: E402
 from hubspot_sync.rules.mapping import Key, PropertyMapping  # noqa: E402
+from hubspot_sync.rules.reaction import Answer  # noqa: E402
 from hubspot_sync.rules.retry import RetryPolicy  # noqa: E402
 from hubspot_sync.run import Plan  # noqa: E402
 from hubspot_sync.store.contact_queue import ContactQueue  # noqa: E402
@@ -207,8 +209,33 @@ def add_custom_properties(emulator: Emulator) -> None:
         )
 
 
+class Wire:
+    """The exchange of a client with a server, and what a test does to it.
+
+    Attributes:
+        send: exchanges with the server.
+        exchange: what the client's requests meet; `send`, until a test puts its own around it.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float = 5.0) -> None:
+        self.send = HttpExchange(url, TOKEN, timeout_seconds=timeout_seconds)
+        self.exchange: Exchange = self.send
+
+    def __call__(self, request: Request) -> Answer:
+        """Exchange."""
+        return self.exchange(request)
+
+
 @pytest.fixture
-def client(hubspot: Emulator, pulse: Pulse) -> Iterator[HubSpotClient]:
+def wire(hubspot: Emulator) -> Iterator[Wire]:
+    """What is between the client and that HubSpot."""
+    made = Wire(hubspot.url)
+    yield made
+    made.send.close()
+
+
+@pytest.fixture
+def client(hubspot: Emulator, wire: Wire, pulse: Pulse) -> Iterator[HubSpotClient]:
     """A client of that HubSpot."""
     transport = Transport(
         hubspot.url,
@@ -216,6 +243,7 @@ def client(hubspot: Emulator, pulse: Pulse) -> Iterator[HubSpotClient]:
         timeout_seconds=5,
         custom_properties=[custom.name for custom in MAPPING.custom_properties],
         pulse=pulse,
+        exchange=wire,
     )
     yield contacts_client(transport)
     transport.close()

@@ -266,7 +266,6 @@ def _deliver(
     """Carry a run out and show what became of it."""
     from hubspot_sync import console
     from hubspot_sync.hubspot.pace import Pace
-    from hubspot_sync.outcome_file import OutcomeFile
     from hubspot_sync.sync import Sync
 
     settings, show = run.settings, run.show
@@ -278,6 +277,8 @@ def _deliver(
     listeners += [watch.note] if watch else []
     with ExitStack() as stack:
         if show.report:
+            from hubspot_sync.outcome_file import OutcomeFile
+
             listeners.append(stack.enter_context(OutcomeFile(show.report, run.run_id)).note)
         bar = console.progress(
             lambda: min(queue.count_due(), run.plan.limit or sys.maxsize),

@@ -1,6 +1,7 @@
 """What became of a run, and what a run would do."""
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -234,19 +235,18 @@ def progress(
         transient=True,
     )
     undelivered = 0
+    lock = threading.Lock()
     with bar:
         task = bar.add_task("Delivering", total=count_due(), rate="", notes="")
 
         def on_settled(contact: ContactReport) -> None:
+            # Workers call this at once, and rich draws from a thread of its own.
             nonlocal undelivered
-            undelivered += contact.outcome not in DELIVERED
+            with lock:
+                undelivered += contact.outcome not in DELIVERED
+                notes = _notes(undelivered, read_quota())
             speed = bar.tasks[0].speed
-            bar.update(
-                task,
-                advance=1,
-                rate=f"{speed:.0f}/s" if speed else "",
-                notes=_notes(undelivered, read_quota()),
-            )
+            bar.update(task, advance=1, rate=f"{speed:.0f}/s" if speed else "", notes=notes)
 
         yield on_settled
 

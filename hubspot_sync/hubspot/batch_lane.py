@@ -22,6 +22,7 @@ from hubspot_sync.errors import (
 from hubspot_sync.hubspot.careful_lane import CarefulLane, Lanes
 from hubspot_sync.hubspot.ends import Conclude, Cut, Ends, Exposure, Stumble
 from hubspot_sync.rules.accounting import Account, Input, account
+from hubspot_sync.rules.circuit_breaker import THRESHOLD, outcome_of
 from hubspot_sync.rules.grouping import Group, halves
 from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent
 from hubspot_sync.rules.plan import (
@@ -37,7 +38,6 @@ from hubspot_sync.rules.plan import (
 from hubspot_sync.rules.reaction import account_full, is_unexplained, rate_limit_used_up
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Outcome, Released, Stopped
-from hubspot_sync.rules.verdict import EVERYONE, outcome_of
 
 Item = TypeVar("Item", Group, RecordPlan)
 Told = TypeVar("Told")
@@ -102,7 +102,7 @@ class _RefusalsInARow:
         """
         self._careful.require_hubspot(trouble)
         self._count += 1
-        if self._count < EVERYONE:
+        if self._count < THRESHOLD:
             return
         if trouble.rate_limited:
             raise EveryoneRefused(rate_limit_used_up(trouble)) from trouble

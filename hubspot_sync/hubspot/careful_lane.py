@@ -15,6 +15,7 @@ from hubspot_sync.errors import (
 )
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.ends import Cut, Exposure
+from hubspot_sync.rules.circuit_breaker import outcome_of
 from hubspot_sync.rules.grouping import Group
 from hubspot_sync.rules.identity import AskRenames, HubSpotRecord, holds_what_was_sent
 from hubspot_sync.rules.mapping import ObjectType, PropertyMapping
@@ -28,7 +29,6 @@ from hubspot_sync.rules.reaction import (
 )
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
-from hubspot_sync.rules.verdict import outcome_of
 
 MOST_STEPS = 6
 """Creates and updates that chase each other (409, 404, 409, …) end here."""

@@ -347,8 +347,9 @@ class HubSpotClient:
         for entry in errors if isinstance(errors, list) else []:
             if isinstance(entry, Mapping):
                 error = refusal_of_item(entry, self._custom_properties)
-                if isinstance(error, ContactRejected) and error.correlation_id is None:
-                    error.correlation_id = self.transport.correlation_id
+                if isinstance(error, ContactRejected):
+                    given_id = error.correlation_id or self.transport.correlation_id
+                    error = error.but(correlation_id=given_id)
                 context = entry.get("context")
                 named = context if isinstance(context, Mapping) else {}
                 refusals.append(

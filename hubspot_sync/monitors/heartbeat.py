@@ -59,6 +59,7 @@ class Heartbeat:
         self._url = url
         self._rid = run_id + str(uuid.uuid4())[len(run_id) :]
         self._every = every
+        self._count_lock = threading.Lock()
         self._settled = self._delivered = self._told = 0
         self._has_warned = False
         self._pings: queue.SimpleQueue[_Ping | None] = queue.SimpleQueue()
@@ -74,9 +75,10 @@ class Heartbeat:
         self._pings.put(_Ping(START))
 
     def note(self, contact: ContactReport) -> None:
-        """Count a contact that came to its end."""
-        self._settled += 1
-        self._delivered += contact.outcome in DELIVERED
+        """Count a contact that came to its end. Safe from any thread."""
+        with self._count_lock:
+            self._settled += 1
+            self._delivered += contact.outcome in DELIVERED
 
     def end(self, end: "RunEnd") -> None:
         """Tell how the run ended, and wait a little until that is said."""
@@ -99,9 +101,11 @@ class Heartbeat:
             self._send(ping)
 
     def _show_life(self) -> None:
-        if self._settled > self._told:
-            self._told = self._settled
-            body = f"state: at work\nclaimed: {self._settled}\ndelivered: {self._delivered}\n"
+        with self._count_lock:
+            settled, delivered = self._settled, self._delivered
+        if settled > self._told:
+            self._told = settled
+            body = f"state: at work\nclaimed: {settled}\ndelivered: {delivered}\n"
             # A success without an id ends what began, and with it the grace time for its end.
             self._send(_Ping(SUCCESS, body, is_of_run=False))
 

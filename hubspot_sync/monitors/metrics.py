@@ -63,6 +63,7 @@ class MetricsFile:
         self._path = path
         self._look_at_queue = look_at_queue
         self._every = every
+        self._count_lock = threading.Lock()
         self._outcomes: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
         self._has_warned = False
@@ -75,8 +76,9 @@ class MetricsFile:
         start_deaf(self._thread)
 
     def note(self, contact: ContactReport) -> None:
-        """Count a contact that came to its end."""
-        self._outcomes[str(contact.outcome)] += 1
+        """Count a contact that came to its end. Safe from any thread; waits for no file."""
+        with self._count_lock:
+            self._outcomes[str(contact.outcome)] += 1
 
     def end(self, end: "RunEnd") -> None:
         """Bring the file up to date after the run."""
@@ -84,12 +86,12 @@ class MetricsFile:
         found = self._overview()
         with self._lock:
             # An error that ends a run leaves it without counts; the contacts came to their end.
-            outcomes = Counter(end.counts) | self._outcomes
+            outcomes = Counter(end.counts) | self._outcomes_so_far()
             self._write(News(dict(outcomes - self._told), end.requests, end), found)
 
     def _refresh(self) -> None:
         while not self._has_ended.wait(self._every.total_seconds()):
-            outcomes = self._outcomes.copy()
+            outcomes = self._outcomes_so_far()
             if outcomes == self._told:
                 continue
             found = self._overview()
@@ -99,6 +101,10 @@ class MetricsFile:
                     return
                 if self._write(News(dict(outcomes - self._told)), found):
                     self._told = outcomes
+
+    def _outcomes_so_far(self) -> Counter[str]:
+        with self._count_lock:
+            return self._outcomes.copy()
 
     def _write(self, news: "News", found: "Overview | None") -> bool:
         """Write the file, and return whether it has the news; what goes wrong ends no run."""

@@ -72,7 +72,7 @@ class Monitor(Protocol):
         """Tell that the run has its place and begins to deliver."""
 
     def note(self, contact: ContactReport) -> None:
-        """Count a contact that has come to its end: the run is alive."""
+        """Count a contact that has come to its end: the run is alive. Several threads call it."""
 
     def end(self, end: RunEnd) -> None:
         """Tell how the run ended."""

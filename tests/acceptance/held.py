@@ -146,64 +146,6 @@ def add_mix(table: "Contacts", hubspot: "Emulator", *, abandoned: bool = False) 
     return keys
 
 
-def states(rows: list[Row]) -> set[tuple[str, str]]:
-    """Return the pairs of statuses that rows have."""
-    return {(row["hubspot_sync_status"], row["hubspot_processing_status"]) for row in rows}
-
-
-def email_of(row: Row) -> str:
-    """Return a contact's email as HubSpot keeps it."""
-    return str(row["email"]).lower()
-
-
-def expected_values(row: Row) -> dict[str, str]:
-    """Return what HubSpot must hold of a contact, the date aside."""
-    first, _, last = (row["name"] or "").partition(" ")
-    values = {
-        "firstname": first,
-        "lastname": last,
-        "phone": row["phone_number"] or "",
-        "scrapersky_domain_id": str(row["domain_id"]),
-        "scrapersky_page_id": str(row["page_id"]),
-    }
-    return {name: value for name, value in values.items() if value}
-
-
-def assert_complete_is_true(table: "Contacts", hubspot: "Emulator") -> None:
-    """Nothing is called Complete that HubSpot does not hold with the values sent."""
-    rows = table.rows()
-    for row in rows:
-        if "Complete" in (row["hubspot_sync_status"], row["hubspot_processing_status"]):
-            held = hubspot.contact_by_email(email_of(row))
-            assert held is not None, row["email"]
-            assert row["hubspot_contact_id"] == held["id"]
-            # Which of those that share an email came last is not told by the table any more.
-            sharing = [expected_values(each) for each in rows if email_of(each) == email_of(row)]
-            assert any(each.items() <= held["properties"].items() for each in sharing)
-
-
-def assert_all_delivered(table: "Contacts", hubspot: "Emulator") -> None:
-    """Every contact is Complete, and HubSpot holds each email once."""
-    rows = table.rows()
-    assert states(rows) == {("Complete", "Complete")}
-    assert_complete_is_true(table, hubspot)
-    emails = sorted(contact["properties"]["email"] for contact in hubspot.contacts())
-    assert emails == sorted({email_of(row) for row in rows})
-    for row in rows:
-        assert row["hubspot_processing_error"] is None
-        assert retry_columns(row) == (0, None, None, None)
-
-
-def retry_columns(row: Row) -> tuple[Any, ...]:
-    """Return the four shared columns of a contact."""
-    return (
-        row["retry_count"],
-        row["next_retry_at"],
-        row["last_retry_at"],
-        row["last_failed_crm"],
-    )
-
-
 def _stand_still(point: str) -> None:
     if point != os.environ["HELD_AT"]:
         return

@@ -12,6 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from hubspot_sync.hubspot.emulator import Emulator
+from tests import oracle
 from tests.acceptance import held
 from tests.acceptance.held import hold, kill_at
 from tests.acceptance.program import Program
@@ -88,17 +89,17 @@ def each_of(points: list[Point]) -> pytest.MarkDecorator:
 def mend(table: Contacts, program: Program, hubspot: Emulator) -> dict[str, int]:
     """Run again when the lease is over: all is delivered, once, and nothing is left to do."""
     held.wait_until_let_go(table)
-    held.assert_complete_is_true(table, hubspot)
+    oracle.assert_complete_is_true(table, hubspot)
     table.age_all(LEASE_IS_OVER)
     missing = [
-        email for row in table.rows() if (email := held.email_of(row)) not in emails_in(hubspot)
+        email for row in table.rows() if (email := oracle.email_of(row)) not in emails_in(hubspot)
     ]
     ended = program.run("sync-queue", "--drain", "--workers", "1", "--json")
     assert ended.code == 0, ended.err
     counts: dict[str, int] = ended.document["counts"]
     assert len(set(missing)) <= counts["created"] <= len(missing)
     assert counts["claimed"] == sum(counts[name] for name in ("created", "updated", "unchanged"))
-    held.assert_all_delivered(table, hubspot)
+    oracle.assert_all_delivered(table, hubspot)
     hubspot.reset_requests()
     assert program.run("sync-queue").out == "Nothing is due.\n"
     assert hubspot.request_count == 0
@@ -109,10 +110,10 @@ def emails_in(hubspot: Emulator) -> set[str]:
     return {contact["properties"]["email"] for contact in hubspot.contacts()}
 
 
-def has_values(hubspot: Emulator, row: held.Row) -> bool:
+def has_values(hubspot: Emulator, row: oracle.Row) -> bool:
     """Whether HubSpot holds what the row says."""
-    there = hubspot.contact_by_email(held.email_of(row))
-    wanted = held.expected_values(row)
+    there = hubspot.contact_by_email(oracle.email_of(row))
+    wanted = oracle.expected_values(row)
     return there is not None and wanted.items() <= there["properties"].items()
 
 
@@ -136,9 +137,9 @@ def test_batch_killed(table: Contacts, program: Program, hubspot: Emulator, poin
     point.kill(program, hubspot, "sync-queue")
     held.wait_until_let_go(table)
     for row in table.rows():
-        is_new = held.email_of(row) not in KNOWN
-        assert held.states([row]) == {COMPLETE if is_new and point.done else PROCESSING}
-        if held.email_of(row) != "twice@example.com":
+        is_new = oracle.email_of(row) not in KNOWN
+        assert oracle.states([row]) == {COMPLETE if is_new and point.done else PROCESSING}
+        if oracle.email_of(row) != "twice@example.com":
             was_sent = point.written or point.done if is_new else point.written and point.done
             assert has_values(hubspot, row) is bool(was_sent)
         if not point.done:
@@ -166,7 +167,7 @@ def test_killed_before_the_claim_is_committed(
     assert hubspot.requests == [("GET", "/held")]
     # No lease has begun, so the next run does not wait for one.
     assert program.run("sync-queue", "--json").document["counts"]["claimed"] == 6
-    held.assert_all_delivered(table, hubspot)
+    oracle.assert_all_delivered(table, hubspot)
 
 
 @each_of(
@@ -189,13 +190,13 @@ def test_takeover_killed(
     point.kill(program, hubspot, "sync-queue")
     held.wait_until_let_go(table)
     after = [table.row(key) for key in keys]
-    assert held.states(after[: point.done]) <= {COMPLETE}
+    assert oracle.states(after[: point.done]) <= {COMPLETE}
     under_hand = after[point.done]
     if point.at == held.CLAIM_WRITTEN:
         assert under_hand == before[point.done]
     else:
         # The takeover spent an attempt; it alone, and nobody else's.
-        assert held.states([under_hand]) == {PROCESSING}
+        assert oracle.states([under_hand]) == {PROCESSING}
         assert under_hand["retry_count"] == before[point.done]["retry_count"] + 1
     assert has_values(hubspot, under_hand) is point.written
     assert after[point.done + 1 :] == before[point.done + 1 :]
@@ -236,10 +237,10 @@ def test_four_workers_killed(table: Contacts, program: Program, hubspot: Emulato
         kill_at(process, one, two, last)
     held.wait_until_let_go(table)
     rows = table.rows()
-    assert held.states(rows) <= {PROCESSING, COMPLETE}
-    left = [row for row in rows if held.states([row]) == {PROCESSING}]
+    assert oracle.states(rows) <= {PROCESSING, COMPLETE}
+    left = [row for row in rows if oracle.states([row]) == {PROCESSING}]
     assert len(left) >= 204
-    in_hubspot = emails_in(hubspot) & {held.email_of(row) for row in left}
+    in_hubspot = emails_in(hubspot) & {oracle.email_of(row) for row in left}
     assert len(in_hubspot) >= 104
     assert program.run("sync-queue").out == "Nothing is due.\n"
     counts = mend(table, program, hubspot)
@@ -267,7 +268,7 @@ def test_contact_that_kills_its_worker_ends_in_error_and_takes_no_other_with_it(
         if deaths:
             # It comes first from now on, or each run would deliver the others before.
             table.move(poison, "updated_at", timedelta(hours=9))
-    held.assert_complete_is_true(table, hubspot)
+    oracle.assert_complete_is_true(table, hubspot)
     fault = hubspot.fault(contains=email, status=500, times=None)
     ended = program.run("sync-queue", "--limit", "100", "--json")
     assert (ended.code, ended.document["state"]) == (1, "partial")
@@ -276,10 +277,10 @@ def test_contact_that_kills_its_worker_ends_in_error_and_takes_no_other_with_it(
     assert not fault.reached.is_set()
     assert hubspot.contact_by_email(email) is None
     row = table.row(poison)
-    assert held.states([row]) == {("Error", "Error")}
+    assert oracle.states([row]) == {("Error", "Error")}
     assert f"worker died at each of {retries + 1} attempts" in row["hubspot_processing_error"]
-    assert held.retry_columns(row)[:2] == (retries, None)
+    assert oracle.retry_columns(row)[:2] == (retries, None)
     assert row["last_failed_crm"] == "hubspot"
     table.delete(poison)
-    held.assert_all_delivered(table, hubspot)
+    oracle.assert_all_delivered(table, hubspot)
     assert program.run("sync-queue").out == "Nothing is due.\n"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hubspot_sync.hubspot.emulator import Emulator, Fault
+from tests import oracle
 from tests.acceptance import held
 from tests.acceptance.forked import Forked
 from tests.acceptance.held import hold
@@ -108,17 +109,17 @@ def each_of(points: list[Point]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("shape", "point"), cases)
 
 
-def split_mix(table: Contacts) -> tuple[list[held.Row], list[held.Row]]:
+def split_mix(table: Contacts) -> tuple[list[oracle.Row], list[oracle.Row]]:
     """Return the contacts that were new to HubSpot, and those that it knew."""
     rows = table.rows()
-    known = [row for row in rows if held.email_of(row) in KNOWN]
+    known = [row for row in rows if oracle.email_of(row) in KNOWN]
     return [row for row in rows if row not in known], known
 
 
 def deliver_the_rest(table: Contacts, program: Program, hubspot: Emulator) -> None:
     table.age_all(timedelta(minutes=11))
     assert program.run("sync-queue").code == 0
-    held.assert_all_delivered(table, hubspot)
+    oracle.assert_all_delivered(table, hubspot)
 
 
 @each_of(
@@ -149,9 +150,9 @@ def test_batch_ended_by_a_signal(
     assert ended.document["due_remaining"] == 6 - created - updated
     new, known = split_mix(table)
     # What was given back is as it was in every column, updated_at included.
-    assert held.states(new) == {COMPLETE} if created else new == new_before
-    assert held.states(known) == {COMPLETE} if updated else known == known_before
-    held.assert_complete_is_true(table, hubspot)
+    assert oracle.states(new) == {COMPLETE} if created else new == new_before
+    assert oracle.states(known) == {COMPLETE} if updated else known == known_before
+    oracle.assert_complete_is_true(table, hubspot)
 
 
 @each_of(
@@ -178,8 +179,8 @@ def test_takeover_ended_by_a_signal(
         released=int(is_released),
     )
     after = [table.row(key) for key in keys]
-    assert held.states(after[: point.done]) <= {COMPLETE}
-    held.assert_complete_is_true(table, hubspot)
+    assert oracle.states(after[: point.done]) <= {COMPLETE}
+    oracle.assert_complete_is_true(table, hubspot)
     if is_released:
         assert_attempt_spent(after[0], before[0], ("Queued", "Queued"))
         assert after[0]["next_retry_at"] is None
@@ -188,8 +189,8 @@ def test_takeover_ended_by_a_signal(
     assert after[untouched:] == before[untouched:]
 
 
-def assert_attempt_spent(row: held.Row, before: held.Row, state: tuple[str, str]) -> None:
-    assert held.states([row]) == {state}
+def assert_attempt_spent(row: oracle.Row, before: oracle.Row, state: tuple[str, str]) -> None:
+    assert oracle.states([row]) == {state}
     assert row["retry_count"] == before["retry_count"] + 1
     assert row["last_failed_crm"] == "hubspot"
     assert row["last_retry_at"] is not None
@@ -209,7 +210,7 @@ def test_sync_one_ended_by_a_signal(
     ended = point.signal(program, hubspot, "sync-one", str(key))
     assert_ended_by(ended, point.number, created=point.done, released=1 - point.done)
     if point.done:
-        held.assert_all_delivered(table, hubspot)
+        oracle.assert_all_delivered(table, hubspot)
     else:
         assert table.row(key) == before
 
@@ -240,17 +241,17 @@ def test_batch_write_without_an_answer_is_stopped_and_the_rest_given_back(
     ended = point.signal(program, hubspot, "sync-queue", answer=False, **SHORT)
     after = split_mix(table)
     if point.done:
-        assert held.states(after[0]) == {COMPLETE}
+        assert oracle.states(after[0]) == {COMPLETE}
         assert_ended_by(ended, point.number, created=4, stopped=2)
     else:
         assert after[1] == before[1]
         assert_ended_by(ended, point.number, stopped=4, released=2)
     for row, as_it_was in zip(after[point.done], before[point.done], strict=True):
-        assert held.states([row]) == {STOPPED}
+        assert oracle.states([row]) == {STOPPED}
         assert "before HubSpot confirmed it" in row["hubspot_processing_error"]
         assert row["next_retry_at"] is not None
         assert row["retry_count"] == as_it_was["retry_count"]
-    held.assert_complete_is_true(table, hubspot)
+    oracle.assert_complete_is_true(table, hubspot)
     deliver_the_rest(table, program, hubspot)
 
 
@@ -285,11 +286,11 @@ def test_four_workers_ended_by_a_signal(
     with hold(hubspot, **CREATES) as one, hold(hubspot, **CREATES | DONE) as two:
         process = held.start(program, "", "sync-queue", "--drain", "--workers", "4", "--json")
         ended = end(process, [number], hubspot, one, two)
-    complete = [row for row in table.rows() if held.states([row]) == {COMPLETE}]
+    complete = [row for row in table.rows() if oracle.states([row]) == {COMPLETE}]
     others = [row for row in table.rows() if row not in complete]
     assert [row for row in others if row != before[row["id"]]] == []
     assert 200 <= len(complete) == len(hubspot.contacts())
-    held.assert_complete_is_true(table, hubspot)
+    oracle.assert_complete_is_true(table, hubspot)
     claimed = ended.document["counts"]["claimed"]
     assert_ended_by(ended, number, created=len(complete), released=claimed - len(complete))
     assert ended.document["due_remaining"] == len(others)
@@ -307,6 +308,6 @@ def test_second_signal_ends_four_workers_at_once(
     assert ended.code in (-SIGINT, -SIGTERM)
     held.wait_until_let_go(table)
     rows = table.rows()
-    assert held.states(rows) <= {PROCESSING, COMPLETE, ("Selected", "Queued")}
-    assert len([row for row in rows if held.states([row]) == {PROCESSING}]) >= 200
-    held.assert_complete_is_true(table, hubspot)
+    assert oracle.states(rows) <= {PROCESSING, COMPLETE, ("Selected", "Queued")}
+    assert len([row for row in rows if oracle.states([row]) == {PROCESSING}]) >= 200
+    oracle.assert_complete_is_true(table, hubspot)

@@ -473,8 +473,6 @@ def test_batch_missing_property_hands_out_what_was_delivered_first(
         ],
     }
     hubspot.fault(path=CREATE, status=207, body=body)
-    custom = {"scrapersky_page_id"}
-    batch.lanes.client.transport._custom_properties = frozenset(custom)
     ends: Ends = []
     cut = cut_short(batch, groups, ends)
     assert ends == [(groups[0], Delivered("77", created=True))]

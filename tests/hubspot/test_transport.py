@@ -32,8 +32,10 @@ from hubspot_sync.errors import (
     Unavailable,
 )
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.exchange import HttpExchange, Request
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.transport import Transport
+from hubspot_sync.rules.reaction import Answer
 from tests.conftest import NOW, TOKEN, Waits
 
 BASE_URL = "https://api.hubapi.com"
@@ -960,9 +962,12 @@ def test_token_is_in_no_log_record(
 
 
 def test_token_is_in_no_repr(transport: Transport) -> None:
-    assert TOKEN not in repr(transport)
-    assert TOKEN not in repr(vars(transport))
-    assert TOKEN not in repr(vars(transport._session))
+    exchange = HttpExchange(BASE_URL, TOKEN, timeout_seconds=TIMEOUT)
+    (session,) = (each for each in vars(exchange).values() if isinstance(each, requests.Session))
+    for each in (transport, exchange, session):
+        assert TOKEN not in repr(each)
+        assert TOKEN not in repr(vars(each))
+    exchange.close()
 
 
 @pytest.mark.parametrize("status", [None, 503])
@@ -1074,3 +1079,47 @@ def test_lease_lets_no_turn_be_waited_for_after_which_no_request_could_start(
         transport.request("GET", PATH)
     assert waits.asked == []
     transport.close()
+
+
+class Scripted:
+    """An exchange that raises these errors, one a request, and answers when they have run out."""
+
+    def __init__(self, *errors: HubSpotSyncError) -> None:
+        self.requests: list[Request] = []
+        self._errors = list(errors)
+
+    def __call__(self, request: Request) -> Answer:
+        self.requests.append(request)
+        if self._errors:
+            raise self._errors.pop(0)
+        return Answer(200, {}, {"id": "1"})
+
+
+def scripted(exchange: Scripted, pulse: Pulse) -> Transport:
+    return Transport(BASE_URL, TOKEN, timeout_seconds=TIMEOUT, pulse=pulse, exchange=exchange)
+
+
+def test_exchange_is_handed_each_try_of_a_request(pulse: Pulse) -> None:
+    exchange = Scripted(Unavailable("no answer"), Unavailable("no answer"))
+    body, params = {"a": 1}, {"limit": "1"}
+    assert scripted(exchange, pulse).request("POST", PATH, body, params=params) == {"id": "1"}
+    assert exchange.requests == [Request("POST", PATH, body, params)] * 3
+
+
+def test_errors_of_earlier_tries_are_handed_on_unaltered(pulse: Pulse) -> None:
+    lost, refused = Unavailable("lost", outcome_unknown=True), Unavailable("refused")
+    with pytest.raises(Unavailable) as caught:
+        scripted(Scripted(lost, refused), pulse).request("PATCH", PATH, {}, tries=2)
+    assert caught.value.outcome_unknown
+    assert caught.value.__cause__ is refused
+    assert not refused.outcome_unknown
+
+
+def test_interruption_is_handed_on_unaltered(pulse: Pulse) -> None:
+    end = Interrupted("the run was asked to end")
+    with pytest.raises(Interrupted) as caught:
+        scripted(Scripted(Unavailable("lost", outcome_unknown=True), end), pulse).request(
+            "PATCH", PATH, {}
+        )
+    assert caught.value.outcome_unknown
+    assert not end.outcome_unknown

@@ -18,14 +18,16 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool, Pool
 
 from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
-from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.exchange import Request
 from hubspot_sync.report import RunState
+from hubspot_sync.rules.reaction import Answer
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from hubspot_sync.store.failures import explain
 from tests.acceptance.program import Ended, Program, environment
-from tests.conftest import LEASE, POLICY, Runs, Waits, make_database
+from tests.conftest import LEASE, POLICY, Runs, Waits, Wire, make_database
+from tests.oracle import assert_all_delivered
 from tests.tables import APP_TABLE, Contacts
 
 SECRET = "not-to-be-shown"
@@ -367,17 +369,17 @@ def while_an_answer_is_held(hubspot: Emulator, act: Callable[[], object]) -> Ite
         watcher.join()
 
 
-def after_the_create(client: HubSpotClient, act: Callable[[], object]) -> None:
+def after_the_create(wire: Wire, act: Callable[[], object]) -> None:
     """Act once, when HubSpot's answer to a create has come, and nothing of it is written."""
-    send, left = client.transport._send, [act]
+    left = [act]
 
-    def then_act(method: str, path: str, *more: Any) -> Any:
-        answer = send(method, path, *more)
-        if path.endswith("/batch/create") and left:
+    def then_act(request: Request) -> Answer:
+        answer = wire.send(request)
+        if request.path.endswith("/batch/create") and left:
             left.pop()()
         return answer
 
-    client.transport._send = then_act  # type: ignore[method-assign,assignment]
+    wire.exchange = then_act
 
 
 def assert_said(ended: Ended, fault: Fault, *, code: int) -> None:
@@ -388,16 +390,6 @@ def assert_said(ended: Ended, fault: Fault, *, code: int) -> None:
         assert word in line
     assert "Traceback" not in ended.out + ended.err
     assert SECRET not in ended.out + ended.err
-
-
-def assert_all_delivered(table: Contacts, hubspot: Emulator) -> None:
-    rows = table.rows()
-    assert {row["hubspot_sync_status"] for row in rows} == {"Complete"}
-    assert {row["hubspot_processing_status"] for row in rows} == {"Complete"}
-    assert {row["retry_count"] for row in rows} == {0}
-    held = {contact["properties"]["email"]: contact["id"] for contact in hubspot.contacts()}
-    assert len(held) == len(hubspot.contacts())
-    assert {row["email"]: row["hubspot_contact_id"] for row in rows} == held
 
 
 @each(FAULTS + WRONG_TABLES)
@@ -457,14 +449,14 @@ def test_outcomes_that_are_known_are_written_once_the_database_is_back(
 def test_outcomes_of_a_database_that_stays_away_are_taken_over(
     place: Place,
     runs: Runs,
-    client: HubSpotClient,
+    wire: Wire,
     hubspot: Emulator,
     waits: Waits,
     broken: ExitStack,
     fault: Fault,
 ) -> None:
     fill(place.table, hubspot)
-    after_the_create(client, lambda: broken.enter_context(fault.breaking(place)))
+    after_the_create(wire, lambda: broken.enter_context(fault.breaking(place)))
     report = runs.queue()
     broken.close()
     assert (report.state, report.exit_code) == (RunState.STOPPED, 3)
@@ -510,7 +502,7 @@ def test_connections_cut_by_an_idle_time_out_between_batches_are_made_anew(
 def test_file_put_back_from_an_older_copy_is_delivered_again_and_nobody_twice(
     place: Place,
     runs: Runs,
-    client: HubSpotClient,
+    wire: Wire,
     program: Program,
     hubspot: Emulator,
     tmp_path: Path,
@@ -518,7 +510,7 @@ def test_file_put_back_from_an_older_copy_is_delivered_again_and_nobody_twice(
     fill(place.table, hubspot)
     place.table.engine.dispose()
     copy = Path(shutil.copy(place.path, tmp_path / "older.db"))
-    after_the_create(client, lambda: copy.replace(place.path))
+    after_the_create(wire, lambda: copy.replace(place.path))
     report = runs.queue()
     assert (report.state, report.exit_code) == (RunState.STOPPED, 3)
     assert {row["hubspot_sync_status"] for row in place.table.rows()} == {"Selected"}

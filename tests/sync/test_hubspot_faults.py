@@ -14,13 +14,13 @@ import pytest
 import trustme
 from sqlalchemy import Engine, event, text
 
-from hubspot_sync.hubspot import transport as transport_module
-from hubspot_sync.hubspot.client import HubSpotClient
+from hubspot_sync.hubspot import exchange as exchange_module
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.hubspot.exchange import HttpExchange, Request
 from hubspot_sync.report import RunReport, RunState
 from hubspot_sync.rules.reaction import Answer
 from hubspot_sync.store.database import create_table, make_engine
-from tests.conftest import LEASE, TOKEN, Runs
+from tests.conftest import LEASE, TOKEN, Runs, Wire
 from tests.contacts import MAPPING
 from tests.hubspot.test_transport import (
     HEADERS_ONLY,
@@ -30,6 +30,12 @@ from tests.hubspot.test_transport import (
     dribbling,
     read_request,
     reset,
+)
+from tests.oracle import (
+    assert_all_delivered,
+    assert_complete_is_true,
+    assert_nobody_twice,
+    states,
 )
 from tests.tables import Contacts
 
@@ -42,7 +48,6 @@ SHORT = 0.04
 PORTAL_ID = 24680135
 
 Body = Any
-Exchange = Callable[[], Answer]
 
 
 @dataclass(frozen=True)
@@ -57,12 +62,12 @@ class Endpoint:
     contains: str = ""
     stored: bool = False  # known to HubSpot by another address, under the id stored
 
-    def is_asked(self, method: str, path: str, body: object) -> bool:
+    def is_asked(self, request: Request) -> bool:
         """Tell whether a request is this one."""
         return (
-            method == self.method
-            and re.search(self.path, path) is not None
-            and self.contains in str(body)
+            request.method == self.method
+            and re.search(self.path, request.path) is not None
+            and self.contains in str(request.body)
         )
 
 
@@ -89,24 +94,24 @@ WRITES_OF_ONE = [POST, PATCH, POST_TAKEN_OVER, PATCH_TAKEN_OVER]
 
 
 class Line:
-    """The wire between the program and HubSpot, on which requests of one endpoint meet trouble.
+    """The line between the program and HubSpot, on which requests of one endpoint meet trouble.
 
     Attributes:
         struck: how many requests have met it.
+        send: gets HubSpot's answer to a request.
     """
 
-    def __init__(self, client: HubSpotClient, hubspot: Emulator) -> None:
+    def __init__(self, wire: Wire, hubspot: Emulator) -> None:
         self.hubspot = hubspot
         self.struck = 0
         self.peers: list[Peer] = []
         self.held: list[threading.Event] = []
-        self.late: list[Exchange] = []
-        self._transport = client.transport
-        self._exchange = client.transport._send
+        self.late: list[Request] = []
+        self.send = wire.send
         self._endpoint: Endpoint | None = None
         self._trouble: Trouble | None = None
         self._times = 0
-        client.transport._send = self._pass  # type: ignore[method-assign]
+        wire.exchange = self._pass
 
     def break_down(self, endpoint: Endpoint, trouble: "Trouble", times: int | None) -> None:
         """Let the next requests of an endpoint meet trouble; None for all of them."""
@@ -120,21 +125,18 @@ class Line:
 
     def close(self) -> None:
         """Let go of all that is held."""
-        self._transport._base_url = self.hubspot.url
         for release in self.held:
             release.set()
         for peer in self.peers:
             peer.close()
 
-    def elsewhere(self, url: str, exchange: Exchange, seconds: float = 5.0) -> Answer:
-        """Send a request to another server, and wait so long for it."""
-        transport = self._transport
-        before = transport._base_url, transport._timeout_seconds
-        transport._base_url, transport._timeout_seconds = url, seconds
+    def elsewhere(self, url: str, request: Request, seconds: float = 5.0) -> Answer:
+        """Send a request to another server, or with another patience."""
+        exchange = HttpExchange(url, TOKEN, timeout_seconds=seconds)
         try:
-            return exchange()
+            return exchange(request)
         finally:
-            transport._base_url, transport._timeout_seconds = before
+            exchange.close()
 
     def serve(self, behaviour: Behaviour) -> Peer:
         """Start another server, the same one for all requests of a test."""
@@ -146,25 +148,20 @@ class Line:
         """Tell whether a redirect was followed."""
         return "redirect" in trouble.name and any(peer.connections for peer in self.peers)
 
-    def _pass(
-        self, method: str, path: str, body: object, params: Mapping[str, str] | None
-    ) -> Answer:
-        def exchange() -> Answer:
-            return self._exchange(method, path, body, params)
-
+    def _pass(self, request: Request) -> Answer:
         endpoint, trouble = self._endpoint, self._trouble
-        if endpoint is None or trouble is None or not endpoint.is_asked(method, path, body):
-            return exchange()
+        if endpoint is None or trouble is None or not endpoint.is_asked(request):
+            return self.send(request)
         while self.late:
-            self.late.pop()()
+            self.send(self.late.pop())
         if self._times < 1:
-            return exchange()
+            return self.send(request)
         self._times -= 1
         self.struck += 1
-        return trouble.strike(self, exchange)
+        return trouble.strike(self, request)
 
 
-Strike = Callable[[Line, Exchange], Answer]
+Strike = Callable[[Line, Request], Answer]
 
 
 @dataclass(frozen=True)
@@ -187,9 +184,9 @@ class Trouble:
 def answered(**fault: Any) -> Strike:
     """HubSpot, or what stands before it, answers this."""
 
-    def strike(line: Line, exchange: Exchange) -> Answer:
+    def strike(line: Line, request: Request) -> Answer:
         line.hubspot.fault(**fault)
-        return exchange()
+        return line.send(request)
 
     return strike
 
@@ -197,49 +194,49 @@ def answered(**fault: Any) -> Strike:
 def held(*, after_write: bool) -> Strike:
     """HubSpot takes the request, and is silent for longer than we wait."""
 
-    def strike(line: Line, exchange: Exchange) -> Answer:
+    def strike(line: Line, request: Request) -> Answer:
         line.held.append(threading.Event())
         line.hubspot.fault(drop=True, after_write=after_write, release=line.held[-1])
-        return line.elsewhere(line.hubspot.url, exchange, SHORT)
+        return line.elsewhere(line.hubspot.url, request, SHORT)
 
     return strike
 
 
-def carried_out_late(line: Line, exchange: Exchange) -> Answer:
+def carried_out_late(line: Line, request: Request) -> Answer:
     """HubSpot is silent for longer than we wait, and does it when we have sent it once more."""
-    line.late.append(exchange)
-    return line.elsewhere(line.serve(dribbling(b"", b"")).url, exchange, SHORT)
+    line.late.append(request)
+    return line.elsewhere(line.serve(dribbling(b"", b"")).url, request, SHORT)
 
 
 def met_by(behaviour: Behaviour, seconds: float = 5.0, *, after_write: bool = False) -> Strike:
     """Another server stands in for HubSpot, which has done the work, or not."""
 
-    def strike(line: Line, exchange: Exchange) -> Answer:
+    def strike(line: Line, request: Request) -> Answer:
         if after_write:
-            exchange()
-        return line.elsewhere(line.serve(behaviour).url, exchange, seconds)
+            line.send(request)
+        return line.elsewhere(line.serve(behaviour).url, request, seconds)
 
     return strike
 
 
-def refused(line: Line, exchange: Exchange) -> Answer:
+def refused(line: Line, request: Request) -> Answer:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    return line.elsewhere(f"http://127.0.0.1:{port}", exchange)
+    return line.elsewhere(f"http://127.0.0.1:{port}", request)
 
 
 def redirected(status: int) -> Strike:
     """A redirect to another host, which must not hear of the token."""
 
-    def strike(line: Line, exchange: Exchange) -> Answer:
+    def strike(line: Line, request: Request) -> Answer:
         location = line.serve(answering(b"")).url
         line.hubspot.fault(status=status, headers={"Location": location})
-        return exchange()
+        return line.send(request)
 
     return strike
 
 
-def distrusted(line: Line, exchange: Exchange) -> Answer:
+def distrusted(line: Line, request: Request) -> Answer:
     """A server whose certificate nobody vouches for."""
 
     def behave(connection: socket.socket, _closing: threading.Event) -> None:
@@ -247,7 +244,7 @@ def distrusted(line: Line, exchange: Exchange) -> Answer:
             read_request(tls)
             pytest.fail("the token was sent to a stranger")
 
-    return line.elsewhere(line.serve(behave).url.replace("http:", "https:"), exchange)
+    return line.elsewhere(line.serve(behave).url.replace("http:", "https:"), request)
 
 
 def _unknown_authority() -> ssl.SSLContext:
@@ -274,8 +271,8 @@ def reset_at_once(connection: socket.socket, _closing: threading.Event) -> None:
 def twisted(twist: Callable[[Body], Body], *, status: int = 207) -> Strike:
     """HubSpot does the work, and says something else about it."""
 
-    def strike(line: Line, exchange: Exchange) -> Answer:
-        answer = exchange()
+    def strike(line: Line, request: Request) -> Answer:
+        answer = line.send(request)
         return replace(answer, status=status, body=twist(answer.body))
 
     return strike
@@ -555,12 +552,10 @@ def engine(request: pytest.FixtureRequest, shape: str) -> Engine:
 
 
 @pytest.fixture
-def line(
-    client: HubSpotClient, hubspot: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Line]:
-    """The wire to HubSpot, in order until it is broken."""
-    monkeypatch.setattr(transport_module, "LONGEST_ANSWER_BYTES", 300_000)
-    made = Line(client, hubspot)
+def line(wire: Wire, hubspot: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """The line to HubSpot, in order until it is broken."""
+    monkeypatch.setattr(exchange_module, "LONGEST_ANSWER_BYTES", 300_000)
+    made = Line(wire, hubspot)
     yield made
     made.close()
 
@@ -609,27 +604,11 @@ def run(runs: Runs, endpoint: Endpoint, keys: list[UUID]) -> list[RunReport]:
 
 def assert_sound(table: Contacts, hubspot: Emulator) -> None:
     """What must hold after every run, whatever has happened."""
-    emails = [contact["properties"]["email"] for contact in hubspot.contacts()]
-    assert len(emails) == len(set(emails))
-    for row in table.rows():
-        states = row["hubspot_sync_status"], row["hubspot_processing_status"]
-        assert "Processing" not in states
-        assert states != ("Error", "Error")
-        if "Complete" in states:
-            held = hubspot.contact_by_email(row["email"])
-            assert held is not None
-            assert row["hubspot_contact_id"] == held["id"]
-            assert held["properties"]["scrapersky_page_id"] == str(row["page_id"])
-
-
-def assert_all_delivered(table: Contacts, hubspot: Emulator) -> None:
-    assert_sound(table, hubspot)
-    rows = table.rows()
-    assert {row["hubspot_sync_status"] for row in rows} == {"Complete"}
-    assert {row["hubspot_processing_status"] for row in rows} == {"Complete"}
-    assert retry_counts(table) == {0}
-    emails = sorted(contact["properties"]["email"] for contact in hubspot.contacts())
-    assert emails == [row["email"] for row in rows]
+    assert_nobody_twice(hubspot)
+    assert_complete_is_true(table, hubspot)
+    for state in states(table.rows()):
+        assert "Processing" not in state
+        assert state != ("Error", "Error")
 
 
 def retry_counts(table: Contacts) -> set[int]:

@@ -14,20 +14,21 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import requests
 
 from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.emulator.server import Handler
+from hubspot_sync.hubspot.exchange import Request
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import RunReport
 from hubspot_sync.rules.lifecycle import Claim
+from hubspot_sync.rules.reaction import Answer
 from hubspot_sync.settings import load_settings
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import SETTLE_MARGIN
 from tests.acceptance.forked import Forked
 from tests.acceptance.program import Program, environment
-from tests.conftest import LEASE, TOKEN, Runs, Waits
+from tests.conftest import LEASE, TOKEN, Runs, Waits, Wire
 from tests.contacts import MAPPING, contacts_client
 from tests.tables import Contacts
 
@@ -108,21 +109,21 @@ def moments(
 ) -> Iterator[Moments]:
     """What happens in runs with default settings, where each request takes nearly all its time."""
     seen = Moments()
+    wire = Wire(hubspot.url, timeout_seconds=TIMEOUT)
     transport = Transport(
         hubspot.url,
         TOKEN,
         timeout_seconds=TIMEOUT,
         custom_properties=[custom.name for custom in MAPPING.custom_properties],
         pulse=pulse,
+        exchange=wire,
     )
     claim = queue.claim
 
-    send = transport._session.request
-
-    def send_slowly(*arguments: Any, **options: Any) -> requests.Response:
+    def send_slowly(request: Request) -> Answer:
         seen.starts.append(waits.clock)
         try:
-            return send(*arguments, **options)
+            return wire.send(request)
         finally:
             waits.clock += NEARLY_ALL
 
@@ -130,12 +131,13 @@ def moments(
         seen.claims.append(waits.clock)
         return claim(limit, **options)
 
-    monkeypatch.setattr(transport._session, "request", send_slowly)
+    wire.exchange = send_slowly
     monkeypatch.setattr(queue, "claim", note_claim)
     runs.client = contacts_client(transport)
     runs.on_settled = lambda _: seen.settled.append(waits.clock)
     yield seen
     transport.close()
+    wire.send.close()
 
 
 def refuse_twice(hubspot: Emulator, status: int, **headers: str) -> None:

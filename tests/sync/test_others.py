@@ -22,6 +22,7 @@ from hubspot_sync.store import contact_queue
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from tests.conftest import LEASE, POLICY, Runs, Waits
+from tests.oracle import assert_all_delivered, assert_nobody_twice, assert_shown
 from tests.tables import Contacts
 
 State = tuple[str | None, str | None]
@@ -272,21 +273,12 @@ def check_next_run(table: Contacts, runs: Runs, hubspot: Emulator, keys: Keys) -
     assert sum(again.values()) == sum(act.is_due for act in ACTS)
     assert states_of(table, keys) == expected(ACTS, once_delivered=True)
     assert len(hubspot.contacts()) == len(ACTS) + 2
+    assert_nobody_twice(hubspot)
     for name in states_of(table, keys):
         before = delivered[name]
         assert before is not None
         assert table.row(keys[name])["hubspot_contact_id"] == before["id"]
-        check_hubspot_shows(table, hubspot, keys[name])
-
-
-def check_hubspot_shows(table: Contacts, hubspot: Emulator, key: Key) -> None:
-    """Check that HubSpot has a contact's email, name and phone as the table has them."""
-    row = table.row(key)
-    held = {contact["id"]: contact["properties"] for contact in hubspot.contacts()}
-    shown = held[row["hubspot_contact_id"]]
-    assert shown["email"] == row["email"]
-    assert f"{shown['firstname']} {shown['lastname']}" == row["name"]
-    assert shown.get("phone") == row["phone_number"]
+        assert_shown(hubspot, table.row(keys[name]))
 
 
 @pytest.mark.parametrize("shape", ["sqlite", "app"])
@@ -332,7 +324,7 @@ def test_what_users_do_to_contacts_of_a_worker_that_dies_stands(
     assert states_of(table, keys) == expected(acts, once_delivered=True)
     assert len(hubspot.contacts()) == len(due)
     for name in due:
-        check_hubspot_shows(table, hubspot, keys[name])
+        assert_shown(hubspot, table.row(keys[name]))
 
 
 def test_what_users_withdraw_is_left_to_its_worker_while_the_lease_runs(
@@ -385,7 +377,7 @@ def test_row_that_the_app_holds_keeps_nobody_waiting(
         )
     assert sorted(settled_before) == sorted(others)
     assert outcomes(report) == {"created": 2, "updated": 1}
-    assert states(table) == [COMPLETE] * 3
+    assert_all_delivered(table, hubspot)
 
 
 @pytest.mark.parametrize("shape", ["plain", "app"])
@@ -427,8 +419,7 @@ def test_row_that_the_app_holds_for_longer_than_the_lease_is_not_lost(
     assert table.state(key) == ("Processing", "Processing")
     table.age_all(LEASE + MINUTE)
     assert outcomes(runs.queue()) == {"unchanged": 1}
-    assert states(table) == [COMPLETE] * 3
-    assert len(hubspot.contacts()) == 3
+    assert_all_delivered(table, hubspot)
 
 
 @dataclass(frozen=True)
@@ -692,7 +683,7 @@ def test_trigger_that_stamps_rows_ends_no_lease_early(
     report = run_held(runs, hubspot, CREATE, claim_beside)
     assert outcomes(report) == {"requeued": 1, "created": 1, "updated": 1}
     assert outcomes(runs.queue()) == {"updated": 1}
-    assert states(table) == [COMPLETE] * 3
+    assert_all_delivered(table, hubspot)
 
 
 @stamped
@@ -804,7 +795,7 @@ def test_time_zones_of_database_workers_and_app_end_no_lease_early(
     report = run_held(runs, hubspot, CREATE, edit_and_claim_beside)
     assert outcomes(report) == {"requeued": 1, "created": 1, "updated": 1}
     assert outcomes(runs.queue()) == {"updated": 1}
-    assert states(table) == [COMPLETE] * 3
+    assert_all_delivered(table, hubspot)
 
 
 @pytest.mark.parametrize("shape", ["plain", "app"])

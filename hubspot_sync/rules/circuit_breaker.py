@@ -1,9 +1,10 @@
-"""Whose fault is a refusal: this contact's, or everyone's.
+"""The circuit breaker's decision: does a refusal concern one contact, or every contact?
 
 HubSpot says the same to a contact with a bad phone number and to a thousand good contacts whose
 portal got a new required property overnight. Only the company tells: where contact after contact
-is refused alike, the contacts are not at fault, and none of them may pay an attempt for it. So a
-refusal that could still turn out to be everyone's is withheld, not settled, until it is clear.
+is refused alike, the contacts are not at fault, and none of them may consume an attempt. So a
+refusal that could still turn out to concern every contact is withheld, not settled, until that is
+clear.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from hubspot_sync.errors import ContactRejected, Signature
 from hubspot_sync.rules.reaction import GDPR_BLOCKED, RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import Failed, Outcome, Rejected, Stopped
 
-EVERYONE = 10
-"""So many contacts refused alike are everyone."""
+THRESHOLD = 10
+"""So many contacts refused alike open the circuit."""
 
 _NO_ANSWERS = (UNAVAILABLE, RATE_LIMITED)
 _ALWAYS_ITS_OWN = frozenset({"INVALID_EMAIL", GDPR_BLOCKED})
@@ -36,21 +37,21 @@ def signature_of(outcome: Outcome) -> Signature | None:
     return outcome.signature if isinstance(outcome, Failed | Rejected) else None
 
 
-class Verdict(Enum):
+class CircuitState(Enum):
     """What to do with the refusals withheld so far, the last one included."""
 
-    OPEN = "withhold them"
-    CONTACTS = "each contact pays for itself"
-    EVERYONES = "stop the run; nobody pays"
+    CLOSED = "each contact consumes its own attempt"
+    COUNTING = "withhold them: more of the same would open the circuit"
+    OPEN = "stop the run; nobody consumes an attempt"
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """What the run has seen so far.
+class RefusalCount:
+    """What a run has seen so far.
 
     Attributes:
-        alike: contacts sent since the run began, as long as all were refused alike; None for ever
-            once that has been broken.
+        alike: contacts sent since the run began, as long as all were refused alike; None once that
+            has been broken, to the end of the run.
         in_a_row: contacts without a usable answer since HubSpot last accepted one.
         last: the signature that `alike` counts.
     """
@@ -59,27 +60,27 @@ class Tally:
     in_a_row: int = 0
     last: Signature | None = None
 
-    def accepted(self) -> "Tally":
+    def accepted(self) -> "RefusalCount":
         """Count a contact that HubSpot accepted: earlier refusals were the contacts' own."""
-        return Tally(alike=None)
+        return RefusalCount(alike=None)
 
-    def refused(self, signature: Signature) -> "Tally":
+    def refused(self, signature: Signature) -> "RefusalCount":
         """Count a contact that HubSpot refused."""
         if signature.code in _ALWAYS_ITS_OWN:
             # It says nothing about the others, neither for them nor against them.
             return self
         is_alike = self.alike is not None and self.last in (None, signature)
-        return Tally(
+        return RefusalCount(
             alike=(self.alike or 0) + 1 if is_alike else None,
             in_a_row=self.in_a_row + (signature in _NO_ANSWERS),
             last=signature,
         )
 
     @property
-    def verdict(self) -> Verdict:
-        """The verdict on the refusals withheld, now that the last contact has been counted."""
-        if self.in_a_row >= EVERYONE or (self.alike or 0) >= EVERYONE:
-            return Verdict.EVERYONES
+    def state(self) -> CircuitState:
+        """The state of the circuit now that the last contact has been counted."""
+        if self.in_a_row >= THRESHOLD or (self.alike or 0) >= THRESHOLD:
+            return CircuitState.OPEN
         if self.alike or self.in_a_row:
-            return Verdict.OPEN
-        return Verdict.CONTACTS
+            return CircuitState.COUNTING
+        return CircuitState.CLOSED
