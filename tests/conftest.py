@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
@@ -35,6 +36,10 @@ from hubspot_sync.sync import Sync  # noqa: E402
 from tests.contacts import MAPPING, contacts_client  # noqa: E402
 from tests.postgres_server import postgres_server  # noqa: E402
 from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts  # noqa: E402
+
+# The suite has two minutes; what wants more examples asks for them.
+hypothesis.settings.register_profile("suite", max_examples=50)
+hypothesis.settings.load_profile("suite")
 
 TOKEN = "pat-na1-xxxxxxxx"
 LEASE = timedelta(minutes=10)

@@ -95,7 +95,7 @@ def tick(program: Program, table: Contacts) -> Any:
     return program.run("sync-queue", "--json").document
 
 
-@pytest.mark.parametrize("shape", ["sqlite", "app"])
+@pytest.mark.parametrize("shape", ["app"])
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
     "runs", [4, pytest.param(600, marks=[pytest.mark.long, pytest.mark.timeout(900)])]

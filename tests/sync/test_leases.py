@@ -457,7 +457,7 @@ def complete(runs: Runs, queue: ContactQueue, hubspot: Emulator) -> tuple[str, s
 
 
 def fail(runs: Runs, queue: ContactQueue, hubspot: Emulator) -> tuple[str, str]:
-    for step in ({"path": "/batch/read"}, {"path": "idProperty=email"}):
+    for step in ({"path": "/objects/contacts/batch/read"}, {"path": "idProperty=email"}):
         hubspot.fault(**step, status=400, body=INVALID)
     assert outcomes(runs.queue()) == {"failed": 1}
     return "Queued", "Error"
