@@ -28,7 +28,6 @@ SENTENCES = (
 )
 """How the sentences for people begin, which stand beside the log."""
 
-both_databases = pytest.mark.parametrize("shape", ["sqlite", "app"])
 on_sqlite = pytest.mark.parametrize("shape", ["sqlite"])
 
 Record = dict[str, Any]
@@ -73,7 +72,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # JSON
 
 
-@both_databases
+@on_sqlite
 @pytest.mark.parametrize("verbose", [[], ["--verbose"]], ids=["usual", "verbose"])
 def test_every_record_is_one_document_with_the_fields_that_it_has(
     table: Contacts, program: Program, verbose: list[str]
@@ -112,7 +111,7 @@ def test_time_of_a_record_is_utc(
         assert before - timedelta(milliseconds=1) <= told <= after
 
 
-@both_databases
+@on_sqlite
 def test_runs_have_ids_of_their_own(table: Contacts, program: Program) -> None:
     ids = {record["run_id"] for _ in range(2) for record in records(run(program))}
     assert len(ids) == 2
@@ -144,7 +143,7 @@ def test_record_stays_one_line_whatever_hubspot_says(
 # What HubSpot's support asks for
 
 
-@both_databases
+@on_sqlite
 def test_refusal_in_a_batch_names_contact_and_correlation_id(
     table: Contacts, program: Program, hubspot: Emulator
 ) -> None:
@@ -156,7 +155,7 @@ def test_refusal_in_a_batch_names_contact_and_correlation_id(
     assert refusals(records(ended)) == dict.fromkeys(map(str, keys), "corr-207")
 
 
-@both_databases
+@on_sqlite
 def test_refusal_of_one_names_contact_and_correlation_id(
     table: Contacts, program: Program, hubspot: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +245,7 @@ def test_request_that_is_tried_again_has_its_correlation_id(
 
 
 @pytest.mark.parametrize(("status", "where"), [(401, "/"), (403, "/"), (403, "/batch/create")])
-@both_databases
+@on_sqlite
 def test_token_that_is_refused_is_critical(
     table: Contacts, program: Program, hubspot: Emulator, status: int, where: str
 ) -> None:
@@ -304,7 +303,7 @@ def left_behind(table: Contacts) -> dict[str, UUID]:
     }
 
 
-@both_databases
+@on_sqlite
 def test_contact_of_a_dead_worker_is_named(
     table: Contacts, program: Program, left_behind: dict[str, UUID]
 ) -> None:
@@ -368,7 +367,7 @@ def test_level_is_a_warning_in_text_and_info_in_json(
     }
 
 
-@both_databases
+@on_sqlite
 def test_text_has_time_level_run_and_what_happened(
     table: Contacts, program: Program, hubspot: Emulator
 ) -> None:

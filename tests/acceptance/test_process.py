@@ -34,7 +34,7 @@ def test_log_of_a_tick_says_when(table: Contacts, program: Program) -> None:
     assert before <= datetime.fromisoformat(told[1]) <= datetime.now(UTC)
 
 
-@pytest.mark.parametrize("shape", ["sqlite", "app"])
+@pytest.mark.parametrize("shape", ["sqlite"])
 def test_json_leaves_standard_output_to_the_document(table: Contacts, program: Program) -> None:
     table.add("bad")
     ended = program.run_process("sync-queue", "--json", "--verbose")
@@ -67,7 +67,7 @@ def test_signal_ends_cleanly(
     assert sorted(states) == [("Complete", "Complete")] + [("Selected", "Queued")] * 2
 
 
-@pytest.mark.parametrize("shape", ["sqlite", "app"])
+@pytest.mark.parametrize("shape", ["sqlite"])
 def test_second_signal_ends_at_once(table: Contacts, program: Program, hubspot: Emulator) -> None:
     key = table.add()
     release = threading.Event()
@@ -82,7 +82,7 @@ def test_second_signal_ends_at_once(table: Contacts, program: Program, hubspot: 
     assert table.state(key) == ("Processing", "Processing")
 
 
-@pytest.mark.parametrize("shape", ["sqlite", "app"])
+@pytest.mark.parametrize("shape", ["sqlite"])
 def test_one_run_too_many_is_busy_and_quiet(
     table: Contacts, program: Program, hubspot: Emulator
 ) -> None:
@@ -101,7 +101,7 @@ def test_one_run_too_many_is_busy_and_quiet(
     assert program.run_process("sync-queue").out == "Nothing is due.\n"
 
 
-@pytest.mark.parametrize("shape", ["sqlite", "app"])
+@pytest.mark.parametrize("shape", ["sqlite"])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 423, 429, 477, 500])
 def test_token_is_in_no_output_and_no_column(
     table: Contacts, program: Program, hubspot: Emulator, status: int

@@ -24,7 +24,6 @@ from tests.acceptance.program import Ended, Program, read_terminal
 from tests.conftest import TOKEN
 from tests.tables import Contacts
 
-both_databases = pytest.mark.parametrize("shape", ["sqlite", "app"])
 on_sqlite = pytest.mark.parametrize("shape", ["sqlite"])
 DEAD: dict[str, Any] = {
     "hubspot_sync_status": "Processing",
@@ -48,12 +47,12 @@ def rejected(key: UUID) -> str:
 # Quiet
 
 
-@both_databases
+@on_sqlite
 def test_quiet_run_with_nothing_due_prints_nothing(table: Contacts, program: Program) -> None:
     assert quiet(program) == Ended(0, "", "")
 
 
-@both_databases
+@on_sqlite
 def test_quiet_run_that_is_done_prints_nothing(
     table: Contacts, program: Program, hubspot: Emulator
 ) -> None:
@@ -70,7 +69,7 @@ def test_quiet_process_prints_nothing(table: Contacts, program: Program) -> None
     assert program.run_process("sync-queue", "--quiet") == Ended(0, "", "")
 
 
-@both_databases
+@on_sqlite
 def test_quiet_run_that_is_one_too_many_prints_nothing(
     table: Contacts, program: Program, engine: Engine, database_url: str
 ) -> None:
@@ -83,7 +82,7 @@ def test_quiet_run_that_is_one_too_many_prints_nothing(
     assert document["state"] == "busy"
 
 
-@both_databases
+@on_sqlite
 def test_quiet_run_with_failures_says_all_that_matters(table: Contacts, program: Program) -> None:
     table.add("ada@x.org")
     key = table.add("bad")
@@ -102,7 +101,7 @@ def test_dry_run_is_no_run_to_report_of(option: list[str]) -> None:
     assert "--report and --quiet are for runs" in ended.err
 
 
-@both_databases
+@on_sqlite
 def test_quiet_run_that_stops_says_why(table: Contacts, program: Program) -> None:
     table.add()
     ended = quiet(program, HUBSPOT_API_KEY="pat-na1-wrong")
@@ -152,7 +151,7 @@ def test_run_that_an_empty_file_disables_names_the_file(table: Contacts, program
     assert "HUBSPOT_API_KEY_FILE" in ended.err
 
 
-@both_databases
+@on_sqlite
 def test_quiet_run_tells_of_a_dead_worker(table: Contacts, program: Program) -> None:
     key = table.add(**DEAD)
     ended = quiet(program)
@@ -281,7 +280,7 @@ def test_quiet_run_with_wrong_settings_says_so(table: Contacts, program: Program
         ("disabled", "ada@x.org", {"HUBSPOT_API_KEY": ""}),
     ],
 )
-@both_databases
+@on_sqlite
 def test_quiet_run_prints_its_document_all_the_same(
     table: Contacts, program: Program, state: str, email: str, more: dict[str, str]
 ) -> None:
@@ -349,7 +348,7 @@ def bars(shown: str) -> list[str]:
     return re.findall(r"Delivering [^\r\n\x1b]*", plain)
 
 
-@both_databases
+@on_sqlite
 def test_progress_shows_on_a_terminal_and_leaves_nothing_behind(
     table: Contacts, program: Program, hubspot: Emulator
 ) -> None:
@@ -445,7 +444,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--drain"], ["--quiet"], ["--json"]])
-@both_databases
+@on_sqlite
 def test_without_a_terminal_there_is_no_progress_and_no_query_for_it(
     table: Contacts, program: Program, counted: list[str], arguments: list[str]
 ) -> None:

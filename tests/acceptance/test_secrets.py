@@ -635,7 +635,7 @@ def test_reset_on_a_terminal_goes_ahead_after_a_yes(
     "arguments",
     [["--all"], ["--all", "--json"], ["--status", "Selected"], ["--all", "--backup", "x.jsonl"]],
 )
-@pytest.mark.parametrize("shape", ["sqlite", "app"])
+@on_sqlite
 def test_reset_without_a_terminal_needs_a_yes_in_the_command(
     table: Contacts, program: Program, tmp_path: Path, arguments: list[str]
 ) -> None:

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -29,21 +30,27 @@ Drain = Callable[..., RunReport]
 
 @pytest.fixture
 def drain(queue: ContactQueue, hubspot: Emulator) -> Drain:
-    """A run whose workers have connections of their own, on real clocks."""
+    return partial(drain_of, queue, hubspot)
 
-    def run(workers: int = 4, limit: int | None = None, pulse: Pulse | None = None) -> RunReport:
-        pulse = pulse or Pulse()
-        pace = Pace(pulse)
 
-        def open_client() -> HubSpotClient:
-            return contacts_client(
-                Transport(hubspot.url, TOKEN, timeout_seconds=20, pulse=pulse, pace=pace)
-            )
+def drain_of(
+    queue: ContactQueue,
+    hubspot: Emulator,
+    workers: int = 4,
+    limit: int | None = None,
+    pulse: Pulse | None = None,
+) -> RunReport:
+    """Make a run whose workers have connections of their own, on real clocks."""
+    pulse = pulse or Pulse()
+    pace = Pace(pulse)
 
-        plan = Plan(MAPPING, LEASE, POLICY.max_retries + 1, limit=limit, workers=workers)
-        return Sync(queue, open_client, plan, pulse=pulse).run_queue()
+    def open_client() -> HubSpotClient:
+        return contacts_client(
+            Transport(hubspot.url, TOKEN, timeout_seconds=20, pulse=pulse, pace=pace)
+        )
 
-    return run
+    plan = Plan(MAPPING, LEASE, POLICY.max_retries + 1, limit=limit, workers=workers)
+    return Sync(queue, open_client, plan, pulse=pulse).run_queue()
 
 
 def fill(table: Contacts, count: int) -> None:

@@ -25,6 +25,7 @@ from hubspot_sync.store.database import make_engine
 from hubspot_sync.store.indexes import INDEXES, create_indexes, has_index
 from tests.acceptance.program import Program, environment
 from tests.conftest import LEASE, POLICY, Runs, Waits, make_database
+from tests.sync.test_drain import drain_of
 from tests.sync.test_odd_rows import outcomes
 from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts
 
@@ -493,7 +494,7 @@ def test_drain_among_an_app_that_locks_rows_in_any_order_sends_each_contact_once
     keys = place.table.add_all([f"c{number}@example.com" for number in range(400)])
     app = App(place, keys)
     with app:
-        report = runs_in(place).queue(limit=None, workers=4)
+        report = drain_of(runs_in(place).table_queue, hubspot)
     assert outcomes([report]) == {"created": 400}
     assert {row["hubspot_sync_status"] for row in place.table.rows()} == {"Complete"}
     assert len(emails_in(hubspot)) == len(set(emails_in(hubspot))) == 400
