@@ -128,7 +128,9 @@ class ContactQueue:
             with transaction(self._engine, singly=singly) as connection:
                 due, abandoned, now = self._candidates(connection, limit, without, lone=lone)
                 freed = {row.contact.id: leave_to_them(row) for row in abandoned}
-                claimed = [claim_row(row, self._policy, now) for row in rows_to_take(due, limit)]
+                # Those may hide a takeover, which comes before all others: free them, ask again.
+                rows = [] if abandoned else rows_to_take(due, limit)
+                claimed = [claim_row(row, self._policy, now) for row in rows]
                 return _write_taken(connection, freed, claimed, singly=singly)
 
         return _singly_if_refused(claim)
@@ -402,13 +404,15 @@ def _write_taken(
     writes = [*freed.items(), *((key, changes) for key, (_, changes) in wanted.items())]
     written = write_rows(connection, writes, singly=singly)
     claims, refused = [], dict(written.refused)
+    are_free = {key for key in freed if key in written.rows and not written.rows[key].is_abandoned}
+    refused |= dict.fromkeys(freed.keys() - are_free - refused.keys(), UNCHANGED)
     for key, (claim, _) in wanted.items():
         confirmed = claim.confirmed_by(written.rows[key]) if key in written.rows else None
         if confirmed:
             claims.append(confirmed)
         else:
             refused.setdefault(key, UNCHANGED)
-    return _Taken(claims, freed.keys() & written.rows.keys(), refused)
+    return _Taken(claims, are_free, refused)
 
 
 def _write_instead(connection: Connection, settlement: Settlement, why: str | None) -> Settlement:

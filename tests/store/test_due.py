@@ -324,3 +324,18 @@ def test_peek_takes_nothing(table: Contacts, queue: ContactQueue) -> None:
     before = table.row(key)
     assert [row.contact.id for row in queue.peek_due(10)] == [key]
     assert table.row(key) == before
+
+
+def test_takeover_behind_a_contact_that_is_freed_comes_before_fresh_ones(
+    table: Contacts, queue: ContactQueue
+) -> None:
+    fresh = table.add("fresh@example.com")
+    freed = table.add(
+        "freed@example.com",
+        age=2 * OVER,
+        **PROCESSING | {"hubspot_sync_status": "Complete"},
+    )
+    left = table.add("left@example.com", age=OVER, **PROCESSING)
+    assert claimed_ids(queue, 1) == [left]
+    assert table.state(freed) == ("Complete", None)
+    assert claimed_ids(queue, 1) == [fresh]

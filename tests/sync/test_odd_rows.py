@@ -243,6 +243,19 @@ def test_sqlite_row_that_does_not_change_is_not_sent_either(
 
 
 @on_app
+def test_row_that_a_trigger_keeps_from_being_freed_is_passed_over(
+    table: Contacts, queue: ContactQueue, alter: Alter
+) -> None:
+    dead = {"hubspot_sync_status": "Complete", "hubspot_processing_status": "Processing"}
+    key = table.add(age=2 * LEASE, **dead)
+    kept = "NEW.hubspot_processing_status := 'Processing'; RETURN NEW;"
+    add_trigger(alter, BEFORE, "NEW.hubspot_sync_status = 'Complete'", kept)
+    known = passed_over.PassedOver()
+    assert queue.claim(10, passed_over=known) == []
+    assert known.refused.keys() == {key}
+
+
+@on_app
 def test_table_that_refuses_every_row_stops_the_run(
     table: Contacts, queue: ContactQueue, alter: Alter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
