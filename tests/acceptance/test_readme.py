@@ -154,7 +154,7 @@ def test_commands_print_what_the_readme_shows(
 def on_a_terminal(command: list[str], folder: Path, env: dict[str, str]) -> tuple[int, str]:
     """Run a command on a terminal without a progress bar; return how it ended, and all it shows."""
     ours, theirs = pty.openpty()
-    terminal = {"TERM": "dumb", "COLUMNS": "100"}
+    terminal = {"TERM": "dumb", "COLUMNS": "100", "LINES": "40"}
     with subprocess.Popen(
         command, cwd=folder, env=env | terminal, stdout=theirs, stderr=theirs
     ) as process:
