@@ -13,8 +13,8 @@ from hubspot_sync.report import (
     ContactReport,
     RunState,
 )
-from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
+from hubspot_sync.rules.source import Key
 
 
 class Ledger:

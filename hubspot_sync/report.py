@@ -9,9 +9,10 @@ from enum import StrEnum
 
 from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.mail import Group, Summary
-from hubspot_sync.rules.mapping import CustomProperty, Key
+from hubspot_sync.rules.mapping import CustomProperty
 from hubspot_sync.rules.pace import Quota
 from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.rules.source import Key
 
 SCHEMA_VERSION = 2
 """Of the JSON documents; it changes when a field changes its meaning or goes."""

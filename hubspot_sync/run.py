@@ -12,8 +12,9 @@ from hubspot_sync.errors import HubSpotDenied, RunStopped
 from hubspot_sync.ledger import Ledger
 from hubspot_sync.portal_state import PortalState
 from hubspot_sync.report import ContactReport
-from hubspot_sync.rules.mapping import Key, PropertyMapping
+from hubspot_sync.rules.mapping import PropertyMapping
 from hubspot_sync.rules.settlement import Settlement
+from hubspot_sync.rules.source import Key
 from hubspot_sync.stop_reasons import StopReasons
 from hubspot_sync.store.passed_over import PassedOver
 

@@ -10,7 +10,7 @@ from hubspot_sync.clock import Pulse, start_deaf
 from hubspot_sync.errors import DatabaseUnavailable, RunStopped, WrongUsage
 from hubspot_sync.report import ContactReport, RunReport, new_run_id
 from hubspot_sync.rules.lifecycle import Claim
-from hubspot_sync.rules.mapping import Key
+from hubspot_sync.rules.source import Key
 from hubspot_sync.run import Plan, Run
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import BATCH, Worker

@@ -23,7 +23,7 @@ from hubspot_sync.hubspot.ends import Cut, Ends, Exposure
 from hubspot_sync.rules.circuit_breaker import CircuitState, signature_of
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
 from hubspot_sync.rules.lifecycle import Claim
-from hubspot_sync.rules.mapping import Contact, Key, email_fault, to_properties
+from hubspot_sync.rules.mapping import Contact, email_fault, to_properties
 from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import (
     UNDELIVERED,
@@ -36,6 +36,7 @@ from hubspot_sync.rules.settlement import (
     Settlement,
     Stopped,
 )
+from hubspot_sync.rules.source import Key
 from hubspot_sync.run import Run
 from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
 

@@ -26,9 +26,10 @@ from hubspot_sync.hubspot.exchange import Exchange, HttpExchange, Request  # noq
 from hubspot_sync.hubspot.transport import Transport  # noqa: E402
 from hubspot_sync.report import ContactReport, RunReport  # noqa: E402
 from hubspot_sync.rules.identity import Rename  # noqa: E402
-from hubspot_sync.rules.mapping import Key, PropertyMapping  # noqa: E402
+from hubspot_sync.rules.mapping import PropertyMapping  # noqa: E402
 from hubspot_sync.rules.reaction import Answer  # noqa: E402
 from hubspot_sync.rules.retry import RetryPolicy  # noqa: E402
+from hubspot_sync.rules.source import Key  # noqa: E402
 from hubspot_sync.run import Plan  # noqa: E402
 from hubspot_sync.store.contact_queue import ContactQueue  # noqa: E402
 from hubspot_sync.store.database import create_table, make_engine  # noqa: E402

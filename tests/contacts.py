@@ -4,7 +4,8 @@ from collections.abc import Collection
 
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.transport import Transport
-from hubspot_sync.rules.mapping import CONTACTS, Contact, Key, built_in_mapping
+from hubspot_sync.rules.mapping import CONTACTS, Contact, built_in_mapping
+from hubspot_sync.rules.source import Key
 
 
 def scraped(

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Engine, text
 
-from hubspot_sync.rules.mapping import Key
+from hubspot_sync.rules.source import Key
 
 _STATUSES = "('New', 'Selected', 'Queued', 'Processing', 'Complete', 'Error', 'Skipped')"
 _STATES = "('Queued', 'Processing', 'Complete', 'Error')"

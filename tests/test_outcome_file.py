@@ -16,8 +16,8 @@ import pytest
 from hubspot_sync import outcome_file
 from hubspot_sync.outcome_file import OutcomeFile
 from hubspot_sync.report import ContactReport
-from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.rules.source import Key
 from tests.conftest import Runs
 from tests.tables import Contacts
 

@@ -26,7 +26,7 @@ from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.lifecycle import SyncStatus
 
 if TYPE_CHECKING:
-    from hubspot_sync.rules.mapping import Key
+    from hubspot_sync.rules.source import Key
     from hubspot_sync.store.marking import Preview
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hubspot_sync.clock import Pulse
     from hubspot_sync.hubspot.client import HubSpotClient
     from hubspot_sync.hubspot.pace import Pace
-    from hubspot_sync.rules.mapping import Key
+    from hubspot_sync.rules.source import Key
     from hubspot_sync.run import Plan
     from hubspot_sync.store.contact_queue import ContactQueue
     from hubspot_sync.store.marking import Selection

@@ -40,8 +40,8 @@ from hubspot_sync.report import (
     run_to_json,
 )
 from hubspot_sync.rules.mail import Mail, mail_lines
-from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH, OutcomeName
+from hubspot_sync.rules.source import Key
 
 if TYPE_CHECKING:
     from hubspot_sync.rules.pace import Quota

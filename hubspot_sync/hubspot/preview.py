@@ -12,7 +12,7 @@ from hubspot_sync.hubspot.portal import explained
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email, halves
 from hubspot_sync.rules.identity import HubSpotRecord
-from hubspot_sync.rules.mapping import Contact, Key, email_fault, to_properties
+from hubspot_sync.rules.mapping import Contact, email_fault, to_properties
 from hubspot_sync.rules.plan import (
     Absence,
     Need,
@@ -24,6 +24,7 @@ from hubspot_sync.rules.plan import (
     target_of,
 )
 from hubspot_sync.rules.retry import REQUEST_TRIES
+from hubspot_sync.rules.source import Key
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hubspot_sync.rules.identity import HubSpotRecord, Rename
-from hubspot_sync.rules.mapping import Contact, Key
+from hubspot_sync.rules.mapping import Contact
+from hubspot_sync.rules.source import Key
 
 Properties = Mapping[str, str]
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from hubspot_sync.rules.mapping import Contact, Key, PropertyMapping, normalise_email, value_of
+from hubspot_sync.rules.mapping import Contact, PropertyMapping, normalise_email, value_of
+from hubspot_sync.rules.source import Key
 
 _RECORD_ID = re.compile(r"[0-9]{1,20}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T")

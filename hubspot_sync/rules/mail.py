@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hubspot_sync.rules.advice import COMES_BACK, Reason
-from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.rules.source import Key
 
 MOST_LINES = 8
 """Lines of a run's mail at most; what the log adds about the machine makes ten."""

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
-from uuid import UUID
 
-Key = UUID | int | str
-"""The key of a row, of whatever type the table has."""
+from hubspot_sync.rules.source import Key, Value
 
 MAX_EMAIL_LENGTH = 254
 """The longest address that mail itself can carry (RFC 5321)."""
@@ -63,10 +61,10 @@ class Contact:
 
     id: Key
     email: str | None = None
-    values: tuple[tuple[str, str | None], ...] = ()
+    values: tuple[tuple[str, Value], ...] = ()
     hubspot_contact_id: str | None = None
 
-    def value(self, column: str) -> str | None:
+    def value(self, column: str) -> Value:
         """Return what a column holds; None where it is empty or not mapped."""
         return dict(self.values).get(column)
 
@@ -299,5 +297,5 @@ _SHAPES = {
 }
 
 
-def _clean(text: str | None) -> str:
-    return _CONTROL.sub("", text or "").strip()
+def _clean(value: Value) -> str:
+    return "" if value is None else _CONTROL.sub("", str(value)).strip()

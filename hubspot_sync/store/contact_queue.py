@@ -32,9 +32,10 @@ from hubspot_sync.rules.lifecycle import (
     leave_to_them,
     lone_from,
 )
-from hubspot_sync.rules.mapping import Key, normalise_email
+from hubspot_sync.rules.mapping import normalise_email
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Outcome, Settlement, instead_of, settle
+from hubspot_sync.rules.source import Key
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import DueKind, is_due, prefer_indexes, rows_to_claim
 from hubspot_sync.store.passed_over import PassedOver

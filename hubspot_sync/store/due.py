@@ -35,7 +35,7 @@ from hubspot_sync.rules.lifecycle import (
     ProcessingStatus,
     SyncStatus,
 )
-from hubspot_sync.rules.mapping import Key
+from hubspot_sync.rules.source import Key
 from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, contacts
 
 

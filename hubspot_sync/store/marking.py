@@ -32,7 +32,8 @@ from hubspot_sync.rules.lifecycle import (
     reset_changes,
     skip_changes,
 )
-from hubspot_sync.rules.mapping import Key, normalise_email
+from hubspot_sync.rules.mapping import normalise_email
+from hubspot_sync.rules.source import Key
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import READY, is_left_behind
 from hubspot_sync.store.rows import all_columns, to_row, write_rows

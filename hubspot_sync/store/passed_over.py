@@ -4,7 +4,7 @@ import threading
 from collections.abc import Collection, Mapping
 
 from hubspot_sync.errors import DatabaseUnavailable
-from hubspot_sync.rules.mapping import Key
+from hubspot_sync.rules.source import Key
 
 MOST_PASSED_OVER = 1_000
 """With more than this, the fault is the table's and not a row's."""

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, RowMapping, Select, Update, case, select, upd
 from sqlalchemy.exc import DBAPIError
 
 from hubspot_sync.rules.lifecycle import Changes, Row
-from hubspot_sync.rules.mapping import BUILT_IN_COLUMNS, Contact, Key
+from hubspot_sync.rules.mapping import BUILT_IN_COLUMNS, Contact
+from hubspot_sync.rules.source import Key
 from hubspot_sync.store.failures import is_data_fault, why_refused
 from hubspot_sync.store.table import DatabaseTime, contacts
 

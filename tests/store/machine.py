@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import text
 
 from hubspot_sync.rules.lifecycle import Claim, Row
-from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
+from hubspot_sync.rules.source import Key
 from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.marking import Marking, Selection
 from tests.conftest import LEASE

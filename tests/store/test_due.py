@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event, text
 
-from hubspot_sync.rules.mapping import Key
 from hubspot_sync.rules.settlement import Released
+from hubspot_sync.rules.source import Key
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE
 from tests.tables import Contacts

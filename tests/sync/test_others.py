@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.emulator import Emulator, Fault
 from hubspot_sync.report import ContactReport, RunReport
-from hubspot_sync.rules.mapping import Key
+from hubspot_sync.rules.source import Key
 from hubspot_sync.store import contact_queue
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
