@@ -12,6 +12,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, product
 from typing import NamedTuple
 
@@ -502,40 +503,55 @@ def the_sources() -> dict[str, str]:
     }
 
 
-PROGRAM = Program(the_sources())
+@cache
+def the_program() -> Program:
+    return Program(the_sources())
+
+
 ROWS = read_page(PAGE)
 ON_THE_PAGE = [start for row in ROWS for start in row.messages]
 
 
 def test_every_message_of_the_program_stands_on_the_page() -> None:
-    missing = missing_from(PROGRAM.messages, ROWS)
+    messages = the_program().messages
+    missing = missing_from(messages, ROWS)
 
-    assert len({message.words for message in PROGRAM.messages}) > 150
+    assert len({message.words for message in messages}) > 150
     assert not missing, "\n".join(missing)
 
 
-@pytest.mark.parametrize("start", ON_THE_PAGE)
-def test_each_message_on_the_page_is_one_of_the_program(start: str) -> None:
-    assert any(begins(start, message.words) for message in PROGRAM.messages), (
-        f"The program has no message that begins with `{start}`: take its row out of "
-        "docs/messages.md, or correct its words."
+def test_each_message_on_the_page_is_one_of_the_program() -> None:
+    words = {message.words for message in the_program().messages}
+    strange = [start for start in ON_THE_PAGE if not any(begins(start, each) for each in words)]
+
+    assert len(ON_THE_PAGE) > 150
+    assert not strange, (
+        f"The program has no messages that begin with {strange}: take their rows out of "
+        "docs/messages.md, or correct their words."
     )
 
 
-@pytest.mark.parametrize("start", [each for each in ON_THE_PAGE if not each.endswith(FILLED_IN)])
-def test_no_row_of_the_page_can_be_mistaken_for_another_message(start: str) -> None:
-    longer = [each for each in ON_THE_PAGE if each != start and begins(start, each)]
-    own = {
-        message.words
-        for message in PROGRAM.messages
-        if begins(start, message.words) and not any(begins(each, message.words) for each in longer)
-    }
-    goes_on = {words[len(start) :].split(" ")[0] for words in own}
+def test_no_row_of_the_page_can_be_mistaken_for_another_message() -> None:
+    words = {message.words for message in the_program().messages}
+    unmistakable = [start for start in ON_THE_PAGE if not start.endswith(FILLED_IN)]
+    mistaken = {start: own for start in unmistakable if len(own := begun_by(start, words)) != 1}
 
-    assert len(goes_on) == 1, (
-        f"`{start}` begins several messages: {sorted(own)}. Give each a row of its own in "
+    assert len(unmistakable) > 100
+    assert not mistaken, (
+        f"{mistaken}: a row that begins several messages. Give each a row of its own in "
         "docs/messages.md, or end this one in … where one row is meant for all."
     )
+
+
+def begun_by(start: str, words: Iterable[str]) -> set[str]:
+    """Return how the messages go on that a row begins, and no longer row does."""
+    longer = [each for each in ON_THE_PAGE if each != start and begins(start, each)]
+    own = [
+        each
+        for each in words
+        if begins(start, each) and not any(begins(other, each) for other in longer)
+    ]
+    return {each[len(start) :].split(" ")[0] for each in own}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -551,26 +567,26 @@ def test_the_groups_of_the_page_are_those_that_a_failure_names() -> None:
     assert re.findall(r"^## (.+)$", PAGE, re.MULTILINE) == GROUPS
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.messages[0] if row.messages else "none")
-def test_each_row_has_a_message_where_it_is_seen_and_what_to_do(row: Row) -> None:
-    message, seen, to_do = row.cells
-
-    assert message == ", ".join(f"`{start}`" for start in row.messages)
-    assert seen
-    assert to_do.endswith(".")
+def test_each_row_has_a_message_where_it_is_seen_and_what_to_do() -> None:
+    for row in ROWS:
+        message, seen, to_do = row.cells
+        assert message == ", ".join(f"`{start}`" for start in row.messages)
+        assert seen, f"{message} is seen nowhere"
+        assert to_do.endswith("."), f"{message}: what is to be done is no sentence"
 
 
 def test_what_is_said_of_the_walk_is_still_needed() -> None:
     """A new place that cannot be followed has to be looked at, and named with its reason."""
-    new = PROGRAM.passed_on - set(PASSED_ON)
-    words = {message.words for message in PROGRAM.messages}
+    program = the_program()
+    new = program.passed_on - set(PASSED_ON)
+    words = {message.words for message in program.messages}
 
     assert not new, (
         f"{sorted(new)}: a message whose words cannot be followed. Write it as a literal there, or "
         "name its source in SOURCES and the place in PASSED_ON (tests/test_messages.py)."
     )
-    assert set(PASSED_ON) == PROGRAM.passed_on
-    assert set(SOURCES) == PROGRAM.sources
+    assert set(PASSED_ON) == program.passed_on
+    assert set(SOURCES) == program.sources
     assert set(NEVER_SHOWN) <= words
 
 
