@@ -1,6 +1,7 @@
 """The program as its users run it: in this process, or as a process of its own."""
 
 import errno
+import functools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typer import testing
 from typer.testing import CliRunner
 
 from hubspot_sync.cli import app
@@ -18,6 +20,9 @@ from tests.acceptance.forked import Forked
 from tests.conftest import TOKEN
 
 ROOT = Path(__file__).parents[2]
+
+# The runner would make all the commands anew for each call, which takes longer than a short one.
+testing._get_command = functools.cache(testing._get_command)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
