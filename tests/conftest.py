@@ -34,6 +34,7 @@ from hubspot_sync.run import Plan  # noqa: E402
 from hubspot_sync.store.contact_queue import ContactQueue  # noqa: E402
 from hubspot_sync.store.database import create_table, make_engine  # noqa: E402
 from hubspot_sync.sync import Sync  # noqa: E402
+from tests.compiled import share_compiled_statements  # noqa: E402
 from tests.contacts import MAPPING, contacts_client  # noqa: E402
 from tests.postgres_server import postgres_server  # noqa: E402
 from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts  # noqa: E402
@@ -41,6 +42,8 @@ from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts  # noqa: E402
 # The suite has two minutes; what wants more examples asks for them.
 hypothesis.settings.register_profile("suite", max_examples=50)
 hypothesis.settings.load_profile("suite")
+
+share_compiled_statements()
 
 TOKEN = "pat-na1-xxxxxxxx"
 LEASE = timedelta(minutes=10)
