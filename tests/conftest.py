@@ -36,6 +36,7 @@ from hubspot_sync.store.database import create_table, make_engine  # noqa: E402
 from hubspot_sync.sync import Sync  # noqa: E402
 from tests.compiled import share_compiled_statements  # noqa: E402
 from tests.contacts import MAPPING, contacts_client  # noqa: E402
+from tests.memory import memory_folder  # noqa: E402
 from tests.postgres_server import postgres_server  # noqa: E402
 from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts  # noqa: E402
 
@@ -44,6 +45,11 @@ hypothesis.settings.register_profile("suite", max_examples=50)
 hypothesis.settings.load_profile("suite")
 
 share_compiled_statements()
+
+MEMORY = memory_folder()
+"""Where the databases of the tests are kept off the disk; None where there is no such place."""
+if MEMORY:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 TOKEN = "pat-na1-xxxxxxxx"
 LEASE = timedelta(minutes=10)
@@ -59,13 +65,32 @@ def _connect_to_loopback(self: socket.socket, address: object) -> None:
     _connect(self, address)  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="session")
+def nowhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all the tests are that have nothing to do with files."""
+    return tmp_path_factory.mktemp("nowhere")
+
+
+@pytest.fixture
+def home(request: pytest.FixtureRequest, nowhere: Path) -> Iterator[Path]:
+    """An empty folder: the test's own, where it can ask for it, for each costs some time."""
+    if "tmp_path" in request.fixturenames:
+        yield request.getfixturevalue("tmp_path")
+        return
+    yield nowhere
+    left = list(nowhere.iterdir())
+    for path in left:
+        path.unlink()
+    assert not left, "a test that writes files has to ask for its tmp_path"
+
+
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No .env, no home, no network beyond this machine."""
     monkeypatch.setattr(socket.socket, "connect", _connect_to_loopback)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(home)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +107,7 @@ def postgres_url(worker_id: str) -> Iterator[str]:
         yield rendered.replace(f"/{name}", f"/{name}_{{database}}")
         return
     # Not below pytest's own folder, which is closed to the user that the server runs as.
-    with tempfile.TemporaryDirectory(prefix="hubspot-sync-tests-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hubspot-sync-tests-", dir=MEMORY) as folder:
         version = os.environ.get("TEST_POSTGRES_VERSION", "18")
         with postgres_server(Path(folder), version) as url:
             yield url

@@ -24,6 +24,9 @@ from hubspot_sync.settings import (
     unknown_names,
 )
 
+# Some of them write a settings file where they are.
+pytestmark = pytest.mark.usefixtures("tmp_path")
+
 TOKEN = "pat-na1-xxxxxxxx"
 PASSWORD = "not-for-show"
 DATABASE_URL = f"postgresql://app:{PASSWORD}@db.example.com:5432/contacts"
