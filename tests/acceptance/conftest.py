@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hubspot_sync.hubspot.emulator import Emulator
 from tests.acceptance.program import Program, environment
+from tests.acceptance.standby import standing_by
 
 
 @pytest.fixture
@@ -15,3 +17,10 @@ def program(database_url: str, hubspot: Emulator) -> Iterator[Program]:
     handlers = list(logging.getLogger().handlers)
     yield Program(environment(database_url, hubspot.url))
     logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture(scope="session")
+def forked_script(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`hubspot-sync` for a shell, in a folder of its own, which begins at once."""
+    with standing_by(tmp_path_factory.mktemp("standby")) as executable:
+        yield executable

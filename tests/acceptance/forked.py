@@ -120,17 +120,22 @@ def _become(
     out: Connection,
     err: Connection,
 ) -> None:
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(env)
-    time.tzset()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor, number in ((nothing, 0), (out.fileno(), 1), (err.fileno(), 2)):
         os.dup2(descriptor, number)
     for each in (out, err):
         each.close()
+    become(env, folder)
+    sys.argv = ["hubspot-sync", *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def become(env: Mapping[str, str], folder: str) -> None:
+    """Be a process that was started there with this, and with the streams that it has now."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, errors="backslashreplace")
-    sys.argv = ["hubspot-sync", *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)

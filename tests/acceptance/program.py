@@ -67,6 +67,12 @@ class Program:
         )
 
     def run_process(self, *arguments: str, **more: str) -> Ended:
+        """Run a command as a process of its own to its end."""
+        with self.start(*arguments, **more) as process:
+            out, err = process.communicate(timeout=50)
+        return Ended(process.code, untimed(out), err)
+
+    def run_afresh(self, *arguments: str, **more: str) -> Ended:
         """Run a command as a process of its own, as a shell does it, to its end."""
         with self.start_afresh(*arguments, **more) as process:
             out, err = process.communicate(timeout=50)

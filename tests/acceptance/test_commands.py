@@ -481,7 +481,7 @@ def test_emulator_on_a_taken_port_exits_2(hubspot: Emulator) -> None:
 @pytest.mark.parametrize("shape", ["sqlite"])
 def test_output_without_the_letters_still_ends_well(table: Contacts, program: Program) -> None:
     table.add("lukasz@exámple.com")
-    ended = program.run_process("sync-queue", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    ended = program.run_afresh("sync-queue", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert ended.code == 0, ended.err
     assert "1 created" in ended.out
 

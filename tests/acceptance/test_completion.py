@@ -24,16 +24,22 @@ LINES = [
 each_line = pytest.mark.parametrize(("line", "offered"), LINES, ids=[line for line, _ in LINES])
 
 
-def environment(**more: str) -> dict[str, str]:
-    path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **more}
+def in_path(folder: Path) -> str:
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture(autouse=True)
+def _as_shells_find_it(forked_script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shells find a program that begins at once, where they are not to find the installed one."""
+    monkeypatch.setenv("PATH", in_path(forked_script.parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 def ask(shell: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Start the installed program as a shell's completion script does."""
+    """Start the program as a shell's completion script does."""
     return subprocess.run(
         [SCRIPT.name],
-        env=environment(_HUBSPOT_SYNC_COMPLETE=f"complete_{shell}", **variables),
+        env={**os.environ, "_HUBSPOT_SYNC_COMPLETE": f"complete_{shell}", **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -57,7 +63,6 @@ def press_tab_in_bash(line: str) -> "subprocess.CompletedProcess[str]":
     """
     return subprocess.run(
         [BASH, "--norc", "--noprofile", "-c", code, "bash", line],
-        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -71,7 +76,8 @@ def test_bash_offers_what_the_program_prints_for_it(line: str, offered: set[str]
     assert (set(ended.stdout.split()), ended.stderr) == (offered, "")
 
 
-def test_bash_is_left_to_complete_the_name_of_a_file() -> None:
+def test_bash_is_left_to_complete_the_name_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", in_path(SCRIPT.parent))
     ended = press_tab_in_bash("hubspot-sync sync-queue --env-file /etc/hub")
 
     assert (ended.stdout.strip(), ended.stderr) == ("", "")

@@ -97,11 +97,11 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, hubspot: Emulator) -> dict[str, str]:
+def shell(tmp_path: Path, hubspot: Emulator, forked_script: Path) -> dict[str, str]:
     """The environment of a shell that knows the program, and settings that fit the stage."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "hubspot-sync").symlink_to(Path(sys.executable).with_name("hubspot-sync"))
+    (tools / "hubspot-sync").symlink_to(forked_script)
     if not shutil.which("sqlite3"):
         sqlite3 = tools / "sqlite3"
         code = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
@@ -136,6 +136,9 @@ def test_commands_print_what_the_readme_shows(
     if "DATABASE_URL" not in first and "emulator" not in first:
         set_the_stage(STAGES.get(first), hubspot, tmp_path)
     if "emulator" in first:
+        # As it is installed: the shell ends it by a signal.
+        (tmp_path / "bin/hubspot-sync").unlink()
+        (tmp_path / "bin/hubspot-sync").symlink_to(Path(sys.executable).with_name("hubspot-sync"))
         shell = {name: value for name, value in shell.items() if not is_setting(name)}
     script = block.replace("8765", str(port_of(hubspot) if "curl" in first else free_port))
     script = script.replace("/etc/hubspot-sync.env", str(tmp_path / "hubspot-sync.env"))

@@ -8,7 +8,6 @@ import re
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -577,13 +576,13 @@ def test_settings_file_open_to_all_is_warned_about_by_every_command(
 # Reset
 
 
-def on_a_terminal(program: Program, answer: bytes, *arguments: str) -> Ended:
+def on_a_terminal(program: Program, forked_script: Path, answer: bytes, *arguments: str) -> Ended:
     """Run a command with a terminal for its input, on which somebody has typed an answer."""
     ours, theirs = pty.openpty()
     try:
         with subprocess.Popen(
-            [sys.executable, "-m", "hubspot_sync", *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **program.environment},
+            [forked_script, *arguments],
+            env={**os.environ, **program.environment},
             stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -608,11 +607,11 @@ def on_a_terminal(program: Program, answer: bytes, *arguments: str) -> Ended:
 )
 @on_sqlite
 def test_reset_on_a_terminal_changes_nothing_without_a_yes(
-    table: Contacts, program: Program, tmp_path: Path, answer: bytes
+    table: Contacts, program: Program, forked_script: Path, tmp_path: Path, answer: bytes
 ) -> None:
     table.add(hubspot_contact_id="9001")
     before = table.rows()
-    ended = on_a_terminal(program, answer, "reset", "--all")
+    ended = on_a_terminal(program, forked_script, answer, "reset", "--all")
     assert "Erase this from 1 contact?" in ended.err
     assert ended.code != 0
     assert table.rows() == before
@@ -621,10 +620,10 @@ def test_reset_on_a_terminal_changes_nothing_without_a_yes(
 
 @on_sqlite
 def test_reset_on_a_terminal_goes_ahead_after_a_yes(
-    table: Contacts, program: Program, tmp_path: Path
+    table: Contacts, program: Program, forked_script: Path, tmp_path: Path
 ) -> None:
     key = table.add(hubspot_contact_id="9001")
-    ended = on_a_terminal(program, b"y\n", "reset", "--all")
+    ended = on_a_terminal(program, forked_script, b"y\n", "reset", "--all")
     assert ended.code == 0, ended.err
     assert table.state(key) == (None, None)
     (copy,) = tmp_path.glob("hubspot-reset-*.jsonl")
