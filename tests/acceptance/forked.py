@@ -23,7 +23,7 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 _context = get_context("forkserver")
-_context.set_forkserver_preload(["tests.acceptance.imported"])
+_context.set_forkserver_preload(["tests.acceptance.warm"])
 
 
 class Forked:

@@ -46,7 +46,6 @@ def standing_by(folder: Path) -> Iterator[Path]:
     with subprocess.Popen(
         [sys.executable, "-m", "tests.acceptance.standby", str(door)],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"]},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
@@ -58,7 +57,7 @@ def standing_by(folder: Path) -> Iterator[Path]:
 
 def serve(path: str) -> None:
     """Fork a program for each caller, until the input ends."""
-    import tests.acceptance.imported  # noqa: F401 - what each of them would have to import
+    import tests.acceptance.warm  # noqa: F401 - what each of them would have to do first
 
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(path)
