@@ -37,6 +37,7 @@ from hubspot_sync.rules.settlement import OutcomeName, error_text
 from hubspot_sync.rules.words import visible
 from hubspot_sync.store.marking import Preview
 from tests.contacts import scraped
+from tests.for_each import for_each
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -161,7 +162,7 @@ def test_table_of_a_reset_obeys_no_word(
     check_table(lambda: console.show_reset(rows, len(rows)), columns, len(rows))
 
 
-@pytest.mark.parametrize("markup", MARKUP)
+@for_each("markup", MARKUP)
 @each_width
 def test_markup_is_shown_as_it_is(columns: str, markup: str) -> None:
     email = f"{markup}@x.org"
@@ -179,8 +180,8 @@ def test_markup_is_shown_as_it_is(columns: str, markup: str) -> None:
 
 
 # shows a fault: each of these columns folds all of it, however long
-@pytest.mark.parametrize("long", LONG, ids=["plain", "escapes", "markup", "wide", "lines"])
-@pytest.mark.parametrize(
+@for_each("long", LONG, ids=["plain", "escapes", "markup", "wide", "lines"])
+@for_each(
     "table",
     [
         pytest.param(

@@ -28,6 +28,7 @@ from hubspot_sync.report import ContactReport, RunReport, RunState
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, known_names, load_settings
 from tests.contacts import MAPPING
+from tests.for_each import for_each
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hubspot_sync"
@@ -141,7 +142,7 @@ def error_classes() -> Iterator[type[errors.HubSpotSyncError]]:
             yield found
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@for_each("name", COMMANDS)
 def test_every_command_has_help_with_an_example_that_works(name: str) -> None:
     command = the_group().commands[name]
     assert isinstance(command, TyperCommand)
@@ -154,7 +155,7 @@ def test_every_command_has_help_with_an_example_that_works(name: str) -> None:
         parse_as_command(line)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@for_each("name", COMMANDS)
 def test_every_command_and_each_of_its_options_stands_in_the_readme(name: str) -> None:
     own = section("Commands").partition(f"### {name}\n")[2].partition("\n### ")[0]
     common = section("Commands").partition("\n### ")[0]
@@ -415,7 +416,7 @@ def test_the_changelog_begins_with_the_version_of_the_program() -> None:
     assert re.findall(r"^## (\S+),", changelog, re.MULTILINE)[0] == __version__
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@for_each("name", DOCUMENTS)
 def test_the_promise_is_at_least_once(name: str) -> None:
     words = re.sub(r"[\s*_-]+", " ", DOCUMENTS[name]).lower()
 

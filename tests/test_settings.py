@@ -23,6 +23,7 @@ from hubspot_sync.settings import (
     load_settings,
     unknown_names,
 )
+from tests.for_each import for_each
 
 # Some of them write a settings file where they are.
 pytestmark = pytest.mark.usefixtures("tmp_path")
@@ -114,7 +115,7 @@ def test_token_is_taken_without_the_blanks_around_it(raw: str) -> None:
     assert load_settings({"HUBSPOT_API_KEY": raw}).api_key == TOKEN
 
 
-each_mistyped_token = pytest.mark.parametrize(
+each_mistyped_token = for_each(
     "raw",
     [
         pytest.param("pat na1 xxxxxxxx", id="blank"),
@@ -163,7 +164,7 @@ def _key_file(content: bytes) -> str:
     return str(path.absolute())
 
 
-@pytest.mark.parametrize("content", ["{}", "{}\n", "{}\r\n", " \t{}  \n\n"])
+@for_each("content", ["{}", "{}\n", "{}\r\n", " \t{}  \n\n"])
 def test_token_may_stand_in_a_file(content: str) -> None:
     path = _key_file(content.format(TOKEN).encode())
     for variables in (
@@ -202,7 +203,7 @@ def test_token_in_both_places_is_a_fault_though_the_file_is_missing() -> None:
     assert "both set" in _fault(HUBSPOT_API_KEY=TOKEN, HUBSPOT_API_KEY_FILE="missing")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("path", "why"),
     [
         pytest.param("missing", "No such file", id="missing"),
@@ -232,7 +233,7 @@ def test_token_file_that_is_not_ours_to_read_is_a_fault(monkeypatch: pytest.Monk
     assert "'/run/secrets/hubspot', which cannot be read (Permission denied)" in fault
 
 
-each_odd_file = pytest.mark.parametrize(
+each_odd_file = for_each(
     "content",
     [
         pytest.param(b"pat na1 xxxxxxxx", id="blank"),
@@ -286,7 +287,7 @@ def test_name_of_the_file_that_is_misspelt_is_found(name: str) -> None:
 # Misspelt names
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "meant"),
     [
         ("HUBSPOT_PORTALID", "HUBSPOT_PORTAL_ID"),
@@ -306,7 +307,7 @@ def test_misspelt_name_in_the_environment_is_a_fault(name: str, meant: str | Non
     assert meant is None or f"Did you mean {meant}?" in fault
 
 
-@pytest.mark.parametrize(
+@for_each(
     "name",
     ["HUBSPOT_API_KYE", "HUBSPOT_PORTAL", "HUBSPOT_PORTALS", "HUBSPOT_TOKEN", "DATABASE_URI"],
 )
@@ -321,7 +322,7 @@ def test_name_without_underscores_is_no_fault_beside_the_setting() -> None:
     assert "HUBSPOT_PORTALID" in _fault(**(ours | {"HUBSPOT_PORTAL_ID": ""}))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "meant"),
     [
         ("HUBSPOT_PORTALID", "HUBSPOT_PORTAL_ID"),
@@ -342,7 +343,7 @@ def test_misspelt_name_in_the_file_is_a_fault(name: str, meant: str | None) -> N
     assert meant is None or f"Did you mean {meant}?" in fault
 
 
-@pytest.mark.parametrize("name", ["DATABASE_USER", "PG_DATABASE_URL", "HUBSPOT_TOKEN", "PORTAL_ID"])
+@for_each("name", ["DATABASE_USER", "PG_DATABASE_URL", "HUBSPOT_TOKEN", "PORTAL_ID"])
 def test_other_programs_name_in_the_file_is_no_fault(name: str) -> None:
     assert load_settings({}, {name: "1"}) == Settings()
 
@@ -397,7 +398,7 @@ def test_edits_are_counted_as_in_the_textbook(one: str, other: str, most: int) -
 
 # Numbers
 
-each_number = pytest.mark.parametrize(
+each_number = for_each(
     ("variable", "least", "most"),
     [
         ("HUBSPOT_TIMEOUT_SECONDS", 1, 300),
@@ -453,7 +454,7 @@ def test_number_that_is_none_is_a_fault(variable: str, least: int, most: int) ->
     assert _fault(**{variable: "x"}) == told
 
 
-@pytest.mark.parametrize(
+@for_each(
     "raw",
     [
         *("-1", "+5", "5.0", "5.", "1e2", "5 6", "5m", "0x5", "5_0", "\u0665", "\u00b2"),
@@ -480,7 +481,7 @@ def test_number_above_the_most_is_a_fault(variable: str, least: int, most: int) 
 # The lease and the time-out
 
 
-@pytest.mark.parametrize(("timeout", "lease"), [(1, 3), (30, 8), (40, 10), (41, 11), (300, 62)])
+@for_each(("timeout", "lease"), [(1, 3), (30, 8), (40, 10), (41, 11), (300, 62)])
 def test_lease_may_last_twelve_timeouts_and_two_minutes(timeout: int, lease: int) -> None:
     variables = {
         "HUBSPOT_TIMEOUT_SECONDS": str(timeout),
@@ -489,7 +490,7 @@ def test_lease_may_last_twelve_timeouts_and_two_minutes(timeout: int, lease: int
     assert load_settings(variables).lease == timedelta(minutes=lease)
 
 
-@pytest.mark.parametrize(("timeout", "lease"), [(1, 3), (30, 8), (40, 10), (41, 11), (300, 62)])
+@for_each(("timeout", "lease"), [(1, 3), (30, 8), (40, 10), (41, 11), (300, 62)])
 def test_lease_that_is_shorter_is_a_fault(timeout: int, lease: int) -> None:
     fault = _fault(HUBSPOT_TIMEOUT_SECONDS=str(timeout), HUBSPOT_SYNC_LEASE_MINUTES=str(lease - 1))
     assert fault.startswith(
@@ -505,17 +506,17 @@ def test_timeout_that_is_too_long_for_the_default_lease_is_a_fault() -> None:
 # Switches
 
 
-@pytest.mark.parametrize("raw", ["true", "True", "TRUE", "1", "yes", "Yes", "on", " true "])
+@for_each("raw", ["true", "True", "TRUE", "1", "yes", "Yes", "on", " true "])
 def test_exponential_delays_can_be_switched_on(raw: str) -> None:
     assert load_settings({"HUBSPOT_SYNC_RETRY_EXPONENTIAL": raw}).retry_policy.exponential
 
 
-@pytest.mark.parametrize("raw", ["false", "False", "FALSE", "0", "no", "NO", "off", " false "])
+@for_each("raw", ["false", "False", "FALSE", "0", "no", "NO", "off", " false "])
 def test_exponential_delays_can_be_switched_off(raw: str) -> None:
     assert not load_settings({"HUBSPOT_SYNC_RETRY_EXPONENTIAL": raw}).retry_policy.exponential
 
 
-@pytest.mark.parametrize("raw", ["maybe", "2", "truefalse", "y", "none"])
+@for_each("raw", ["maybe", "2", "truefalse", "y", "none"])
 def test_switch_that_is_neither_on_nor_off_is_a_fault(raw: str) -> None:
     told = f"HUBSPOT_SYNC_RETRY_EXPONENTIAL is {raw!r}; it must be true or false."
     assert _fault(HUBSPOT_SYNC_RETRY_EXPONENTIAL=raw) == told
@@ -529,15 +530,13 @@ def test_portal_id_may_be_a_number(raw: str) -> None:
     assert load_settings({"HUBSPOT_PORTAL_ID": raw}).portal_id == raw.strip()
 
 
-@pytest.mark.parametrize(
-    "raw", ["my-portal", "12 34", "-5", "12.5", "\u0661\u0662", "\uff11\uff12"]
-)
+@for_each("raw", ["my-portal", "12 34", "-5", "12.5", "\u0661\u0662", "\uff11\uff12"])
 def test_portal_id_that_is_no_number_is_a_fault(raw: str) -> None:
     told = f"HUBSPOT_PORTAL_ID is {raw!r}; it must be a number, or nothing."
     assert _fault(HUBSPOT_PORTAL_ID=raw) == told
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("raw", "base_url"),
     [
         ("https://api.hubapi.com", "https://api.hubapi.com"),
@@ -556,7 +555,7 @@ def test_base_url_may_be_https_or_loopback(raw: str, base_url: str) -> None:
     assert load_settings({"HUBSPOT_API_BASE_URL": raw}).base_url == base_url
 
 
-@pytest.mark.parametrize(
+@for_each(
     "raw",
     [
         pytest.param("http://api.hubapi.com", id="not-encrypted"),
@@ -586,12 +585,12 @@ def test_base_url_that_is_unsafe_or_no_base_is_a_fault(raw: str) -> None:
     assert fault.endswith("an https:// address (http:// on this machine only), without a path.")
 
 
-@pytest.mark.parametrize("raw", ["v3", "2026-03", "2026-09", "2027-12", " v3 "])
+@for_each("raw", ["v3", "2026-03", "2026-09", "2027-12", " v3 "])
 def test_api_version_may_be_v3_or_a_date(raw: str) -> None:
     assert load_settings({"HUBSPOT_API_VERSION": raw}).api_version == raw.strip()
 
 
-@pytest.mark.parametrize("raw", ["v1", "v4", "V3", "3", "2026", "2026-9", "2026-13", "2026-00"])
+@for_each("raw", ["v1", "v4", "V3", "3", "2026", "2026-9", "2026-13", "2026-00"])
 def test_api_version_that_is_none_is_a_fault(raw: str) -> None:
     told = f"HUBSPOT_API_VERSION is {raw!r}; it must be v3, or a dated version such as 2026-09."
     assert _fault(HUBSPOT_API_VERSION=raw) == told
@@ -600,7 +599,7 @@ def test_api_version_that_is_none_is_a_fault(raw: str) -> None:
 # The database
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("raw", "database_url"),
     [
         ("postgres://u@h:5432/d", "postgresql+psycopg2://u@h:5432/d"),
@@ -619,7 +618,7 @@ def test_database_url_is_rewritten_with_its_driver(raw: str, database_url: str) 
     assert load_settings({"DATABASE_URL": raw}).database_url == database_url
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("raw", "held"),
     [
         (f"mysql://app:{PASSWORD}@db/contacts", "begins with 'mysql'"),
@@ -640,7 +639,7 @@ def test_database_url_of_no_use_is_a_fault(raw: str, held: str) -> None:
     assert fault.startswith(f"DATABASE_URL {held}; it must be a PostgreSQL address (postgresql://")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "raw",
     [
         f"mysql://app:{PASSWORD}@db/contacts",
@@ -665,11 +664,11 @@ def test_database_password_is_not_shown_among_other_faults() -> None:
 
 # The custom properties
 
-each_role = pytest.mark.parametrize("role", ["DOMAIN_ID", "PAGE_ID", "SYNC_DATE"])
+each_role = for_each("role", ["DOMAIN_ID", "PAGE_ID", "SYNC_DATE"])
 
 
 @each_role
-@pytest.mark.parametrize("raw", ["site", "s", "site_2", "s" * 100, " site "])
+@for_each("raw", ["site", "s", "site_2", "s" * 100, " site "])
 def test_property_name_may_be_one_of_our_own(role: str, raw: str) -> None:
     names = load_settings({f"HUBSPOT_CUSTOM_PROPERTY_{role}": raw}).property_names
     read = {"DOMAIN_ID": names.domain_id, "PAGE_ID": names.page_id, "SYNC_DATE": names.sync_date}
@@ -677,14 +676,14 @@ def test_property_name_may_be_one_of_our_own(role: str, raw: str) -> None:
 
 
 @each_role
-@pytest.mark.parametrize("raw", ["Site", "2site", "_site", "my site", "my-site", "sité", "s" * 101])
+@for_each("raw", ["Site", "2site", "_site", "my site", "my-site", "sité", "s" * 101])
 def test_property_name_that_hubspot_would_not_take_is_a_fault(role: str, raw: str) -> None:
     fault = _fault(**{f"HUBSPOT_CUSTOM_PROPERTY_{role}": raw})
     assert fault.startswith(f"HUBSPOT_CUSTOM_PROPERTY_{role} is {raw!r}; it must be")
 
 
 @each_role
-@pytest.mark.parametrize("raw", ["email", "firstname", "lastname", "phone"])
+@for_each("raw", ["email", "firstname", "lastname", "phone"])
 def test_property_name_of_another_value_is_a_fault(role: str, raw: str) -> None:
     fault = _fault(**{f"HUBSPOT_CUSTOM_PROPERTY_{role}": raw})
     assert fault.startswith(f"HUBSPOT_CUSTOM_PROPERTY_{role} is {raw!r}; it must be")
@@ -737,7 +736,7 @@ def test_faults_are_all_told_together() -> None:
     assert told | {fault.split()[0] for fault in by_file} == known_names()
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "mail"),
     [
         ("", Mail.STOPS),
@@ -767,7 +766,7 @@ def test_heartbeat_url(given: str, url: str) -> None:
     assert load_settings({"HUBSPOT_SYNC_HEARTBEAT_URL": given}).heartbeat_url == url
 
 
-@pytest.mark.parametrize(
+@for_each(
     "wrong",
     [
         "https://a..b/check",
@@ -787,7 +786,7 @@ def test_heartbeat_url_that_cannot_be_one_is_not_shown(wrong: str) -> None:
     assert "word@" not in fault
 
 
-@pytest.mark.parametrize("kind", ["/start", "/fail", "/log", "/start/", "/0", "/143"])
+@for_each("kind", ["/start", "/fail", "/log", "/start/", "/0", "/143"])
 def test_heartbeat_url_is_taken_without_what_the_runs_add(kind: str) -> None:
     fault = _fault(HUBSPOT_SYNC_HEARTBEAT_URL=f"https://hc-ping.com/5d38{kind}")
     assert fault == (

@@ -35,6 +35,7 @@ from hubspot_sync.store.database import make_engine
 from tests.acceptance.program import ROOT, Ended, Program
 from tests.conftest import LEASE, POLICY, TOKEN, Runs
 from tests.contacts import contacts_client
+from tests.for_each import for_each
 from tests.tables import Contacts
 
 PACKAGE = ROOT / "hubspot_sync"
@@ -177,7 +178,7 @@ WRONG_PLACES = (
 
 
 # shows a fault: a token with something before it is shown
-@pytest.mark.parametrize(
+@for_each(
     "form",
     [
         "{}",
@@ -189,7 +190,7 @@ WRONG_PLACES = (
         "https://{}@api.hubapi.com/x",
     ],
 )
-@pytest.mark.parametrize("key", ["", SECRET])
+@for_each("key", ["", SECRET])
 def test_token_in_the_wrong_setting_is_not_shown(form: str, key: str) -> None:
     for variable in WRONG_PLACES:
         with pytest.raises(SettingsError) as caught:
@@ -198,7 +199,7 @@ def test_token_in_the_wrong_setting_is_not_shown(form: str, key: str) -> None:
         assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("variable", [name for name in WRONG_PLACES if name != "DATABASE_URL"])
+@for_each("variable", [name for name in WRONG_PLACES if name != "DATABASE_URL"])
 def test_database_address_in_the_wrong_setting_is_not_shown(variable: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"HUBSPOT_API_KEY": SECRET, variable: NOWHERE})
@@ -233,7 +234,7 @@ def database_commands() -> list[list[str]]:
 
 # shows a fault: part of a password with an @ in it counts as the host, which is shown; and a
 # password in the port's place ends in a ValueError that --verbose shows
-@pytest.mark.parametrize(
+@for_each(
     "url",
     [
         pytest.param(NOWHERE, id="no-server"),
@@ -449,7 +450,7 @@ UNSAFE = (
 
 
 # shows a fault: http://[::1].evil.com passes where Python is not the newest; no request follows
-@pytest.mark.parametrize("url", UNSAFE)
+@for_each("url", UNSAFE)
 def test_base_url_that_could_lead_elsewhere_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="HUBSPOT_API_BASE_URL"):
         load_settings({"HUBSPOT_API_BASE_URL": url})
@@ -757,7 +758,7 @@ def test_numbers_in_statements_are_numbers_of_the_program() -> None:
         assert not re.search(r"literal_column\(|literal_binds|\bTextClause\b", text), path
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         'connection.execute(text(f"SELECT {name}"))',

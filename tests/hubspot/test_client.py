@@ -16,6 +16,7 @@ from hubspot_sync.rules.identity import HubSpotRecord
 from hubspot_sync.rules.mapping import CustomProperty, PropertyDefinition
 from tests.conftest import TOKEN
 from tests.contacts import contacts_client
+from tests.for_each import for_each
 
 BASE_URL = "https://api.hubapi.com"
 EMAIL = "ada@example.com"
@@ -446,8 +447,8 @@ ALL_CALLS = CALLS | {
 }
 
 
-@pytest.mark.parametrize("name", list(ALL_CALLS))
-@pytest.mark.parametrize(
+@for_each("name", list(ALL_CALLS))
+@for_each(
     ("status", "text"),
     [
         (200, ""),
@@ -499,7 +500,7 @@ LACKING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "body"), LACKING)
+@for_each(("name", "body"), LACKING)
 def test_success_that_lacks_what_was_promised_is_no_answer(
     mocked: HubSpotClient, requests_mock: Mocker, name: str, body: Any
 ) -> None:

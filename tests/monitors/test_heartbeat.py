@@ -12,13 +12,14 @@ import pytest
 from hubspot_sync.monitors import heartbeat as module
 from hubspot_sync.monitors.heartbeat import Heartbeat, body_of, kind_of
 from hubspot_sync.monitors.watch import RunEnd
+from tests.for_each import for_each
 from tests.monitors.conftest import CREATED, Monitor
 
 LONG = timedelta(minutes=5)
 DONE = RunEnd("done", 0, {"created": 2}, requests=3, seconds=0.25, due_remaining=0)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("state", "code", "kind"),
     [
         ("done", 0, ""),

@@ -13,6 +13,7 @@ from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.mapping import email_fault
 from hubspot_sync.rules.reaction import refusal_of_item
 from hubspot_sync.rules.settlement import error_text
+from tests.for_each import for_each
 
 CUSTOM = ("scrapersky_page_id",)
 SEE = "See https://status.hubspot.com."
@@ -198,13 +199,13 @@ def is_catch_all(text: str) -> bool:
     return reason_of(text).words[:24] == text[:24]
 
 
-@pytest.mark.parametrize(("text", "told"), WRITTEN)
+@for_each(("text", "told"), WRITTEN)
 def test_each_text_has_the_reason_that_fits(text: str, told: str) -> None:
     assert told in everything(text)
     assert not is_catch_all(text)
 
 
-@pytest.mark.parametrize(("text", "told"), WRITTEN_TOO)
+@for_each(("text", "told"), WRITTEN_TOO)
 def test_each_of_the_rarer_texts_has_the_reason_that_fits(text: str, told: str) -> None:
     assert told in everything(text)
     assert not is_catch_all(text)
@@ -291,7 +292,7 @@ def test_address_with_gdpr_in_it_is_not_blocked(address: str) -> None:
     assert "does not take the email" in reason.words
 
 
-@pytest.mark.parametrize("value", ["HTTP 5", "rate limit", "daily limit", "asked to end", "GDPR"])
+@for_each("value", ["HTTP 5", "rate limit", "daily limit", "asked to end", "GDPR"])
 def test_what_the_contact_holds_does_not_decide_the_reason(value: str) -> None:
     reason = reason_of(str(refusal(f'"{value}" is no number', "INVALID_PHONE")))
     assert "INVALID_PHONE on phone" in reason.words

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hubspot_sync.errors import Signature
 from hubspot_sync.rules.circuit_breaker import CircuitState, RefusalCount
 from hubspot_sync.rules.reaction import UNAVAILABLE
+from tests.for_each import for_each
 
 RULE = Signature("VALIDATION_ERROR", "phone")
 OTHER_CODE = Signature("INVALID_OPTION", "phone")
@@ -32,14 +33,12 @@ def test_run_that_has_sent_nothing_withholds_nothing() -> None:
     assert RefusalCount().state is CircuitState.CLOSED
 
 
-@pytest.mark.parametrize(
-    "signature", [RULE, OTHER_CODE, Signature("VALIDATION_ERROR"), Signature("HTTP_402")]
-)
+@for_each("signature", [RULE, OTHER_CODE, Signature("VALIDATION_ERROR"), Signature("HTTP_402")])
 def test_ten_refused_alike_from_the_start_open_the_circuit(signature: Signature) -> None:
     assert _state(*[signature] * 10) is CircuitState.OPEN
 
 
-@pytest.mark.parametrize("count", range(1, 10))
+@for_each("count", range(1, 10))
 def test_fewer_than_ten_refused_alike_are_withheld(count: int) -> None:
     assert _state(*[RULE] * count) is CircuitState.COUNTING
 
@@ -57,12 +56,12 @@ def test_another_refusal_first_makes_all_others_the_contacts_own() -> None:
     assert _state(OTHER_PROPERTY, *[RULE] * 20) is CircuitState.CLOSED
 
 
-@pytest.mark.parametrize("when", range(10))
+@for_each("when", range(10))
 def test_one_acceptance_in_the_run_means_that_refusals_are_the_contacts_own(when: int) -> None:
     assert _state(*[RULE] * when, None, *[RULE] * 20) is CircuitState.CLOSED
 
 
-@pytest.mark.parametrize("count", [1, 9, 10, 100])
+@for_each("count", [1, 9, 10, 100])
 def test_invalid_emails_are_always_the_contacts_own(count: int) -> None:
     assert _state(*[EMAIL] * count) is CircuitState.CLOSED
 

@@ -12,6 +12,7 @@ from hubspot_sync.rules.identity import (
 )
 from hubspot_sync.rules.mapping import PropertyNames, built_in_mapping
 from tests.contacts import MAPPING, edited, scraped
+from tests.for_each import for_each
 
 CONTACT = scraped(
     UUID(int=1),
@@ -78,7 +79,7 @@ def test_record_under_another_email_is_the_same_contact() -> None:
     assert is_same_contact(RECORD, edited(CONTACT, email="new@example.com"), MAPPING)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "properties",
     [
         pytest.param({}, id="neither-id"),
@@ -130,7 +131,7 @@ def test_record_holds_an_email_that_is_a_secondary_one() -> None:
     assert holds_what_was_sent(RECORD, {"email": "lovelace@example.com"})
 
 
-@pytest.mark.parametrize(
+@for_each(
     "sent",
     [
         pytest.param({"email": "other@example.com"}, id="other-email"),
@@ -143,7 +144,7 @@ def test_record_that_lacks_a_property_does_not_hold_what_was_sent(sent: dict[str
     assert not holds_what_was_sent(RECORD, sent)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "sent", "held", "is_same"),
     [
         ("phone", "(030) 123 456", "+49 30 123456", True),

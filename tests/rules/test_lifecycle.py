@@ -36,6 +36,7 @@ from hubspot_sync.rules.settlement import (
 )
 from tests.contacts import edited as with_values
 from tests.contacts import scraped
+from tests.for_each import for_each
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=1)
@@ -84,12 +85,12 @@ REFUSED = Failed("HubSpot refused the contact: phone", Signature("INVALID_PHONE"
 REJECTED = Rejected(REFUSED.message, REFUSED.signature)
 HALTED = Stopped("HubSpot is down")
 
-each_outcome = pytest.mark.parametrize(
+each_outcome = for_each(
     "outcome",
     [CREATED, UPDATED, REFUSED, REJECTED, HALTED, Released()],
     ids=["created", "updated", "failed", "rejected", "stopped", "released"],
 )
-each_due_state = pytest.mark.parametrize(
+each_due_state = for_each(
     ("sync_status", "processing_status"),
     [
         ("Selected", "Queued"),
@@ -107,7 +108,7 @@ each_due_state = pytest.mark.parametrize(
         ("Selected", "Error"),
     ],
 )
-each_sent_value = pytest.mark.parametrize(
+each_sent_value = for_each(
     "edited",
     [
         with_values(CONTACT, email="new@example.com"),
@@ -239,7 +240,7 @@ def test_claim_of_a_due_row_is_no_takeover(row: Row) -> None:
     assert not _claimed(row).is_takeover
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("row", "attempt"),
     [(DUE, 1), (RETRY, 2), (replace(RETRY, retry_count=3), 4), (BREVOS, 1), (LEFT_BEHIND, 2)],
     ids=["first", "second", "last", "brevo", "takeover"],
@@ -254,7 +255,7 @@ def test_claim_of_what_is_asked_for_again_keeps_the_attempts_spent() -> None:
 
 
 @each_due_state
-@pytest.mark.parametrize("retry_count", [3, 4])
+@for_each("retry_count", [3, 4])
 def test_claim_of_what_is_asked_for_anew_counts_from_zero(
     sync_status: str | None, processing_status: str | None, retry_count: int
 ) -> None:
@@ -313,8 +314,8 @@ def test_takeover_counts_its_dead_worker(retry_count: int) -> None:
     assert _claimed(replace(LEFT_BEHIND, retry_count=retry_count)).retry_count == retry_count + 1
 
 
-@pytest.mark.parametrize("retry_count", [3, 4])
-@pytest.mark.parametrize("sync_status", ["Processing", "Selected", "Queued"])
+@for_each("retry_count", [3, 4])
+@for_each("sync_status", ["Processing", "Selected", "Queued"])
 def test_takeover_with_no_attempts_left_is_out_of_attempts(
     sync_status: str, retry_count: int
 ) -> None:
@@ -336,7 +337,7 @@ def test_takeover_without_retries_allowed_is_out_of_attempts() -> None:
     assert _claimed(LEFT_BEHIND, policy=RetryPolicy(max_retries=0)).is_out_of_attempts
 
 
-@pytest.mark.parametrize(("stored", "written"), [(0, 1), (1, 1), (2, 2), (7, 7)])
+@for_each(("stored", "written"), [(0, 1), (1, 1), (2, 2), (7, 7)])
 def test_takeover_never_lowers_another_crms_count(stored: int, written: int) -> None:
     row = replace(LEFT_BEHIND, retry_count=stored, last_failed_crm="brevo")
     claim, changes = claim_row(row, POLICY, NOW)
@@ -348,7 +349,7 @@ def test_takeover_takes_another_crms_columns_over() -> None:
     assert changes["last_failed_crm"] == "hubspot"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("last_failed_crm", "is_ours"),
     [(None, True), ("hubspot", True), ("brevo", False), ("mautic", False), ("", False)],
 )
@@ -358,9 +359,7 @@ def test_retry_columns_are_ours_where_no_other_crm_is_named(
     assert replace(RETRY, last_failed_crm=last_failed_crm).retry_columns_are_ours is is_ours
 
 
-@pytest.mark.parametrize(
-    ("last_failed_crm", "own"), [(None, 2), ("hubspot", 2), ("brevo", 0), ("n8n", 0)]
-)
+@for_each(("last_failed_crm", "own"), [(None, 2), ("hubspot", 2), ("brevo", 0), ("n8n", 0)])
 def test_own_retry_count_is_zero_where_another_crm_is_named(
     last_failed_crm: str | None, own: int
 ) -> None:
@@ -465,7 +464,7 @@ def test_failed_contact_is_retried_as_the_policy_says() -> None:
     assert ended.next_retry_at == SOON + timedelta(minutes=21)
 
 
-@pytest.mark.parametrize(("stored", "written"), [(0, 1), (1, 1), (2, 2), (7, 7)])
+@for_each(("stored", "written"), [(0, 1), (1, 1), (2, 2), (7, 7)])
 def test_failed_contact_never_lowers_another_crms_count(stored: int, written: int) -> None:
     ended = _settled(REFUSED, replace(BREVOS, retry_count=stored))
     assert ended.changes["retry_count"] == written
@@ -509,7 +508,7 @@ def test_failed_contact_is_reported_with_the_error_that_was_written() -> None:
     assert (ended.error, ended.changes["hubspot_processing_error"]) == ("two lines", "two lines")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("before", "outcome", "policy"),
     [
         pytest.param(replace(RETRY, retry_count=3), REFUSED, POLICY, id="all-spent"),
@@ -619,7 +618,7 @@ def test_stopped_contact_has_an_error_that_fits_its_column() -> None:
     assert (ended.error, ended.changes["hubspot_processing_error"]) == (("x" * 499 + "…",) * 2)
 
 
-@pytest.mark.parametrize("retry_count", [0, 1, 2, 3])
+@for_each("retry_count", [0, 1, 2, 3])
 def test_stopped_contact_comes_back_with_the_attempts_it_had(retry_count: int) -> None:
     before = replace(RETRY, retry_count=retry_count)
     row = _run(before, HALTED, now=NOW)
@@ -644,7 +643,7 @@ def test_released_contact_is_as_it_was(
     }
 
 
-@pytest.mark.parametrize("before", [DUE, RETRY, replace(RETRY, retry_count=3), BREVOS])
+@for_each("before", [DUE, RETRY, replace(RETRY, retry_count=3), BREVOS])
 def test_released_row_is_as_it_was(before: Row) -> None:
     assert _run(before, Released(), now=NOW) == before
 
@@ -701,7 +700,7 @@ def _taken_over(row: Row) -> Row:
 
 
 @each_outcome
-@pytest.mark.parametrize("meanwhile", [_deleted, _taken_over])
+@for_each("meanwhile", [_deleted, _taken_over])
 def test_row_that_is_no_longer_ours_is_left_alone(
     outcome: Outcome, meanwhile: Callable[[Row], Row | None]
 ) -> None:
@@ -710,14 +709,14 @@ def test_row_that_is_no_longer_ours_is_left_alone(
 
 
 @each_outcome
-@pytest.mark.parametrize("late", [timedelta(0), timedelta(hours=1)])
+@for_each("late", [timedelta(0), timedelta(hours=1)])
 def test_row_is_left_alone_once_the_lease_is_over(outcome: Outcome, late: timedelta) -> None:
     ended = _settled(outcome, now=NOW + LEASE + late)
     assert (ended.name, ended.changes) == (OutcomeName.SUPERSEDED, {})
 
 
 @each_outcome
-@pytest.mark.parametrize("sync_status", ["Skipped", "Processing", "Selected"])
+@for_each("sync_status", ["Skipped", "Processing", "Selected"])
 def test_row_is_left_alone_once_the_lease_is_over_whatever_else_was_changed(
     outcome: Outcome, sync_status: str
 ) -> None:
@@ -738,7 +737,7 @@ def test_row_is_written_until_the_lease_is_over(outcome: Outcome) -> None:
 
 
 @each_outcome
-@pytest.mark.parametrize("before", [RETRY, LEFT_BEHIND, BREVOS], ids=["retry", "takeover", "brevo"])
+@for_each("before", [RETRY, LEFT_BEHIND, BREVOS], ids=["retry", "takeover", "brevo"])
 def test_row_that_was_taken_over_is_left_alone_whatever_was_spent_before(
     outcome: Outcome, before: Row
 ) -> None:
@@ -747,7 +746,7 @@ def test_row_that_was_taken_over_is_left_alone_whatever_was_spent_before(
 
 
 @each_outcome
-@pytest.mark.parametrize("sync_status", ["Skipped", "Processing", "Selected"])
+@for_each("sync_status", ["Skipped", "Processing", "Selected"])
 def test_row_that_was_taken_over_is_left_alone_whatever_else_was_changed(
     outcome: Outcome, sync_status: str
 ) -> None:
@@ -767,10 +766,10 @@ def test_row_that_another_crm_failed_meanwhile_is_not_taken_over() -> None:
     assert ended.name is OutcomeName.UPDATED
 
 
-each_decision = pytest.mark.parametrize(
+each_decision = for_each(
     "sync_status", ["New", "Selected", "Queued", "Complete", "Error", "Skipped", "Archived", None]
 )
-each_state = pytest.mark.parametrize("processing_status", [None, "Queued", "Complete", "Error"])
+each_state = for_each("processing_status", [None, "Queued", "Complete", "Error"])
 
 
 @each_outcome
@@ -786,7 +785,7 @@ def test_decision_that_was_changed_stands_and_our_mark_is_taken_off(
     )
 
 
-@pytest.mark.parametrize("outcome", [CREATED, REFUSED], ids=["created", "failed"])
+@for_each("outcome", [CREATED, REFUSED], ids=["created", "failed"])
 @each_decision
 @each_state
 def test_decision_and_state_that_were_both_changed_stand(
@@ -803,7 +802,7 @@ def test_decision_and_state_that_were_both_changed_stand(
 
 
 @each_outcome
-@pytest.mark.parametrize(
+@for_each(
     ("processing_status", "sync_status"),
     [(None, "New"), ("Queued", "Queued"), ("Complete", "Complete"), ("Error", "Error")],
 )
@@ -837,7 +836,7 @@ def test_superseded_contact_is_reported_with_hubspots_record_id(
     assert _settled(CREATED, meanwhile=meanwhile).hubspot_contact_id == "501"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("outcome", "error"),
     [
         (REFUSED, "HubSpot refused the contact: phone"),
@@ -859,7 +858,7 @@ def test_superseded_contact_is_reported_without_a_retry() -> None:
 
 
 @each_sent_value
-@pytest.mark.parametrize("outcome", [CREATED, UPDATED])
+@for_each("outcome", [CREATED, UPDATED])
 def test_delivered_contact_that_was_edited_is_queued_with_its_record_id(
     outcome: Outcome, edited: Contact
 ) -> None:
@@ -875,7 +874,7 @@ def test_delivered_contact_that_was_edited_is_queued_with_its_record_id(
 
 
 @each_sent_value
-@pytest.mark.parametrize("outcome", [REFUSED, REJECTED, HALTED])
+@for_each("outcome", [REFUSED, REJECTED, HALTED])
 def test_refused_contact_that_was_edited_is_queued_and_pays_nothing(
     outcome: Outcome, edited: Contact
 ) -> None:
@@ -905,7 +904,7 @@ def test_settlement_names_its_claim() -> None:
 # Errors
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("message", "text"),
     [
         ("HubSpot is down", "HubSpot is down"),
@@ -960,8 +959,8 @@ def test_error_text_of_an_error_text_is_the_same(message: str) -> None:
 # Reset
 
 
-@pytest.mark.parametrize("never_synced", [None, "New"])
-@pytest.mark.parametrize("row", [DUE, RETRY, replace(RETRY, sync_status="Error")])
+@for_each("never_synced", [None, "New"])
+@for_each("row", [DUE, RETRY, replace(RETRY, sync_status="Error")])
 def test_reset_brings_a_row_back_to_never_synced(row: Row, never_synced: str | None) -> None:
     assert reset_changes(row, never_synced) == {
         "hubspot_sync_status": never_synced,

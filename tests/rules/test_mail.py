@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from hubspot_sync.report import MOST_REASONS, OTHER_REASONS, ContactReport, Tall
 from hubspot_sync.rules.advice import COMES_BACK, Reason
 from hubspot_sync.rules.mail import MOST_LINES, Group, Mail, Summary, mail_lines
 from hubspot_sync.rules.settlement import OutcomeName
+from tests.for_each import for_each
 
 KEY = UUID(int=7)
 NO_EMAIL = Reason("no email address", "Correct it.")
@@ -31,7 +31,7 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("summary", "stops", "failures"),
     [
         (Summary(), [], []),
@@ -60,10 +60,10 @@ def test_setting_decides_what_is_mailed(
     assert mail_lines(summary, Mail.FAILURES) == failures
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("count", "told"), [(1, "1 contact was taken over"), (1388, "1,388 contacts were taken over")]
 )
-@pytest.mark.parametrize("mail", Mail)
+@for_each("mail", Mail)
 def test_takeovers_are_one_line(count: int, told: str, mail: Mail) -> None:
     (line,) = mail_lines(Summary(taken_over=count, settled=count), mail)
     assert line.startswith(f"{told} from a run that died")

@@ -25,6 +25,7 @@ from hubspot_sync.rules.mapping import (
     to_properties,
 )
 from tests.contacts import MAPPING, edited, scraped
+from tests.for_each import for_each
 
 TODAY = date(2026, 11, 24)
 CONTACT = scraped(
@@ -67,7 +68,7 @@ def _without(*names: str) -> dict[str, str]:
     return {name: value for name, value in PROPERTIES.items() if name not in names}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("email", "normalised"),
     [
         ("ada@example.com", "ada@example.com"),
@@ -84,7 +85,7 @@ def test_email_is_normalised_to_trimmed_lower_case(email: str, normalised: str) 
     assert normalise_email(email) == normalised
 
 
-@pytest.mark.parametrize(
+@for_each(
     "email",
     [
         "ada@example.com",
@@ -112,12 +113,12 @@ def test_email_that_could_be_one_has_no_fault(email: str) -> None:
     assert email_fault(email) is None
 
 
-@pytest.mark.parametrize("email", [None, "", " ", "\t\r\n", "\u00a0"])
+@for_each("email", [None, "", " ", "\t\r\n", "\u00a0"])
 def test_email_that_is_missing_is_called_missing(email: str | None) -> None:
     assert "has no email address" in (email_fault(email) or "")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("email", "words"),
     [
         ("ada", "one @"),
@@ -164,12 +165,12 @@ def test_email_of_the_standard_has_no_fault(email: str) -> None:
     assert email_fault(email) is None
 
 
-@pytest.mark.parametrize("separator", [" ", "   ", "\t", "\n", "\r\n", " \t ", "\u00a0", "\u3000"])
+@for_each("separator", [" ", "   ", "\t", "\n", "\r\n", " \t ", "\u00a0", "\u3000"])
 def test_name_is_split_at_any_white_space(separator: str) -> None:
     assert split_name(f"Ada{separator}Lovelace") == ("Ada", "Lovelace")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "first", "last"),
     [
         ("Ada King Lovelace", "Ada", "King Lovelace"),
@@ -187,7 +188,7 @@ def test_name_is_split_at_its_first_white_space(name: str, first: str, last: str
     assert split_name(name) == (first, last)
 
 
-@pytest.mark.parametrize("name", ["Ada", "  Ada", "Ada  ", "\tAda\n"])
+@for_each("name", ["Ada", "  Ada", "Ada  ", "\tAda\n"])
 def test_name_of_one_word_is_the_first_name(name: str) -> None:
     assert split_name(name) == ("Ada", None)
 
@@ -196,12 +197,12 @@ def test_name_has_the_blanks_around_it_taken_off() -> None:
     assert split_name("  Ada Lovelace ") == ("Ada", "Lovelace")
 
 
-@pytest.mark.parametrize("name", [None, "", "   ", "\t\n", "\u3000", "\x00", " \x07 \x7f\x9f"])
+@for_each("name", [None, "", "   ", "\t\n", "\u3000", "\x00", " \x07 \x7f\x9f"])
 def test_name_that_says_nothing_is_no_name(name: str | None) -> None:
     assert split_name(name) == (None, None)
 
 
-@pytest.mark.parametrize("control", ["\x00", "\x01", "\x07", "\x1b", "\x7f", "\x80", "\x9f"])
+@for_each("control", ["\x00", "\x01", "\x07", "\x1b", "\x7f", "\x80", "\x9f"])
 def test_name_has_control_characters_taken_out(control: str) -> None:
     assert split_name(f"{control}A{control}da Love{control}lace") == ("Ada", "Lovelace")
 
@@ -210,7 +211,7 @@ def test_properties_are_the_whole_contact() -> None:
     assert to_properties(CONTACT, MAPPING, TODAY) == PROPERTIES
 
 
-@pytest.mark.parametrize("nothing", [None, "", "  ", "\x00"])
+@for_each("nothing", [None, "", "  ", "\x00"])
 def test_properties_leave_out_a_missing_name(nothing: str | None) -> None:
     properties = to_properties(edited(CONTACT, name=nothing), MAPPING, TODAY)
     assert properties == _without("firstname", "lastname")
@@ -221,7 +222,7 @@ def test_properties_leave_out_the_last_name_that_is_missing() -> None:
     assert properties == _without("lastname")
 
 
-@pytest.mark.parametrize("nothing", [None, "", "  ", "\t\x00"])
+@for_each("nothing", [None, "", "  ", "\t\x00"])
 def test_properties_leave_out_a_missing_phone_number(nothing: str | None) -> None:
     properties = to_properties(edited(CONTACT, phone_number=nothing), MAPPING, TODAY)
     assert properties == _without("phone")
@@ -286,7 +287,7 @@ def test_properties_have_the_names_of_this_portal() -> None:
     }
 
 
-@pytest.mark.parametrize("name", PROPERTIES)
+@for_each("name", PROPERTIES)
 def test_properties_leave_out_what_is_read_only(name: str) -> None:
     mapping = replace(MAPPING, read_only=frozenset({name, "createdate"}))
     assert to_properties(CONTACT, mapping, TODAY) == _without(name)
@@ -330,7 +331,7 @@ def test_properties_of_any_name_and_phone_number_have_no_blanks_around_them(
     assert all(value == value.strip() for value in properties.values())
 
 
-@pytest.mark.parametrize(
+@for_each(
     "other",
     [
         edited(CONTACT, email="new@example.com"),
@@ -365,7 +366,7 @@ def test_custom_properties_belong_to_contact_information() -> None:
     assert CONTACTS.group == "contactinformation"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("found", "told"),
     [
         pytest.param(PropertyDefinition("synced_on", "date", "date"), [], id="as-wanted"),

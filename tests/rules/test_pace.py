@@ -15,6 +15,7 @@ from hubspot_sync.rules.pace import (
     read_quota,
     spacing_seconds,
 )
+from tests.for_each import for_each
 
 HEADERS = {
     "x-hubspot-ratelimit-max": "100",
@@ -27,8 +28,8 @@ def test_read_limits_reads_hubspots_headers() -> None:
     assert read_limits(HEADERS) == Limits(most=100, remaining=97, interval_seconds=10)
 
 
-@pytest.mark.parametrize("name", list(HEADERS))
-@pytest.mark.parametrize("value", [None, "", "many", "-1", "1.5"])
+@for_each("name", list(HEADERS))
+@for_each("value", [None, "", "many", "-1", "1.5"])
 def test_read_limits_believes_no_half(name: str, value: str | None) -> None:
     headers = {key: text for key, text in HEADERS.items() if key != name}
     assert read_limits(headers | ({name: value} if value is not None else {})) is None
@@ -50,7 +51,7 @@ def test_spacing_is_not_deceived_by_requests_still_under_way() -> None:
     assert spacing_seconds(Limits(100, 99, 10), ours=5) == pytest.approx(0.1 / SHARE)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("most", "remaining", "quota"),
     [
         ("250000", "249000", Quota(250_000, 249_000)),
@@ -72,7 +73,7 @@ def test_read_quota_believes_no_half(
     assert read_quota(given) == quota
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("remaining", "percent", "is_down"),
     [(51, 5, False), (50, 5, True), (0, 5, True), (1, 0, False), (0, 0, True)],
 )
@@ -80,7 +81,7 @@ def test_quota_is_down_to_its_reserve(remaining: int, percent: int, is_down: boo
     assert Quota(1000, remaining).is_down_to(percent) is is_down
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("known", "told", "is_late", "left"),
     [
         (None, 60, False, 60),
@@ -97,7 +98,7 @@ def test_quota_is_raised_by_no_late_answer(
     assert newer_quota(before, Quota(100, told), is_late=is_late) == Quota(100, left)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("now", "zone", "midnight"),
     [
         (

@@ -31,6 +31,7 @@ from hubspot_sync.rules.plan import (
     target_of,
 )
 from tests.contacts import MAPPING, edited, scraped
+from tests.for_each import for_each
 
 TODAY = date(2026, 11, 24)
 EMAIL = "ada@example.com"
@@ -49,7 +50,7 @@ def record(record_id: str = "501", **properties: str) -> HubSpotRecord:
     return HubSpotRecord(record_id, properties)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("seen", "expected"),
     [
         (Seen(by_email=record("7", email=EMAIL)), Target(record("7", email=EMAIL))),

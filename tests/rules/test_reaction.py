@@ -32,6 +32,7 @@ from hubspot_sync.rules.reaction import (
 )
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.rules.words import shortened
+from tests.for_each import for_each
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 OURS = frozenset({"scrapersky_domain_id", "scrapersky_page_id", "scrapersky_sync_date"})
@@ -160,7 +161,7 @@ ROLLING = _rate_limit("TEN_SECONDLY_ROLLING", "ten_secondly_rolling")
 SECONDLY = _rate_limit("SECONDLY", "secondly")
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 207])
+@for_each("status", [200, 201, 202, 207])
 def test_success_returns_the_body(status: int) -> None:
     body = {"id": "501", "properties": {"email": "ada@example.com"}}
     assert _read(status, body) == body
@@ -274,7 +275,7 @@ def test_problems_are_read_from_the_message_where_errors_hold_fewer() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "message",
     [
         pytest.param('[{"isValid":false,"message":"Property \\"first', id="cut-off"),
@@ -295,7 +296,7 @@ def test_problems_are_read_where_words_follow_them_in_the_message() -> None:
     assert [problem.code for problem in problems_of(body)] == ["INVALID_EMAIL"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "body",
     [
         pytest.param({"message": "Property values were not valid: [{}]"}, id="message"),
@@ -309,7 +310,7 @@ def test_problems_without_fields_are_validation_errors(body: Body) -> None:
     assert problems_of(body) == [Problem("VALIDATION_ERROR", None, "")]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "body",
     [{}, {"errors": []}, {"errors": {}}, {"errors": ["x", None]}, {"message": 7}, CONFLICT],
 )
@@ -317,7 +318,7 @@ def test_problems_of_a_body_that_names_none_are_none(body: Body) -> None:
     assert problems_of(body) == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "message",
     [
         "Invalid input JSON on line 3, column 9: Cannot deserialize value of type String",
@@ -342,7 +343,7 @@ def test_refusal_without_properties_is_signed_with_its_category() -> None:
     assert rejected.signature == Signature("VALIDATION_ERROR")
 
 
-@pytest.mark.parametrize("status", [400, *OTHER_REFUSALS])
+@for_each("status", [400, *OTHER_REFUSALS])
 def test_refusal_without_a_category_is_signed_with_its_status(status: int) -> None:
     rejected = _raised(ContactRejected, status, {"message": "No."})
     assert rejected.signature == Signature(f"HTTP_{status}")
@@ -352,7 +353,7 @@ def test_refusal_without_a_correlation_id_has_none() -> None:
     assert _raised(ContactRejected, 400, {"message": "No."}).correlation_id is None
 
 
-@pytest.mark.parametrize("status", OTHER_REFUSALS)
+@for_each("status", OTHER_REFUSALS)
 def test_any_other_refusal_is_the_contacts_in_hubspots_words(status: int) -> None:
     rejected = _raised(ContactRejected, status, {"message": "The contact limit is reached."})
     assert "The contact limit is reached." in str(rejected)
@@ -441,7 +442,7 @@ def test_missing_scopes_are_named() -> None:
     assert "crm.objects.contacts.read, crm.objects.contacts.write" in str(denied)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "errors",
     [None, [], {}, ["x"], [{}], [{"context": None}], [{"context": {"requiredGranularScopes": ""}}]],
 )
@@ -464,7 +465,7 @@ def test_record_that_is_gone_is_told_in_hubspots_words() -> None:
     assert "they may be deleted or not exist" in str(_raised(NotFound, 404, NOT_FOUND))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("body", "existing_id"),
     [
         pytest.param(CONFLICT, "37765128953", id="text"),
@@ -503,7 +504,7 @@ def test_conflict_is_told_in_hubspots_words() -> None:
     assert "Contact already exists." in str(_raised(Conflict, 409, CONFLICT))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "body", "seconds"),
     [
         pytest.param(423, {"message": "Locked"}, 2.0, id="locked"),
@@ -528,17 +529,17 @@ def test_busy_hubspot_is_given_its_usual_time(status: int, body: object, seconds
     assert _raised(Unavailable, status, body).wait_seconds == seconds
 
 
-@pytest.mark.parametrize("status", TEMPORARY)
+@for_each("status", TEMPORARY)
 def test_broken_hubspot_is_left_to_backoff(status: int) -> None:
     assert _raised(Unavailable, status, {"message": "internal error"}).wait_seconds is None
 
 
-@pytest.mark.parametrize("body", [{}, *NOT_HUBSPOTS])
+@for_each("body", [{}, *NOT_HUBSPOTS])
 def test_broken_hubspot_may_answer_anything(body: object) -> None:
     assert _raised(Unavailable, 502, body).wait_seconds is None
 
 
-@pytest.mark.parametrize("status", TEMPORARY)
+@for_each("status", TEMPORARY)
 def test_broken_hubspot_may_have_carried_the_request_out(status: int) -> None:
     assert _raised(Unavailable, status, {}).outcome_unknown
 
@@ -553,18 +554,18 @@ def test_rate_limit_is_never_the_contacts_fault(body: Body) -> None:
     assert _raised(Unavailable, 429, body).rate_limited
 
 
-@pytest.mark.parametrize("status", [423, *TEMPORARY])
+@for_each("status", [423, *TEMPORARY])
 def test_other_trouble_is_no_rate_limit(status: int) -> None:
     assert not _raised(Unavailable, status, {}).rate_limited
 
 
-@pytest.mark.parametrize("status", [423, 429, 500, 502, 503, 504])
+@for_each("status", [423, 429, 500, 502, 503, 504])
 def test_trouble_names_its_status(status: int) -> None:
     assert f"HTTP {status}" in str(_raised(Unavailable, status, {}))
 
 
-@pytest.mark.parametrize("status", [423, 429, 503])
-@pytest.mark.parametrize(
+@for_each("status", [423, 429, 503])
+@for_each(
     ("retry_after", "seconds"),
     [
         pytest.param("0", 0.0, id="at-once"),
@@ -579,8 +580,8 @@ def test_retry_after_is_kept_to(status: int, retry_after: str, seconds: float) -
     assert trouble.wait_seconds == seconds
 
 
-@pytest.mark.parametrize("retry_after", ["soon", "", "-1", "1.5"])
-@pytest.mark.parametrize(("status", "seconds"), [(423, 2.0), (429, 10.0), (503, None)])
+@for_each("retry_after", ["soon", "", "-1", "1.5"])
+@for_each(("status", "seconds"), [(423, 2.0), (429, 10.0), (503, None)])
 def test_retry_after_that_makes_no_sense_is_passed_over(
     status: int, seconds: float | None, retry_after: str
 ) -> None:
@@ -588,8 +589,8 @@ def test_retry_after_that_makes_no_sense_is_passed_over(
     assert trouble.wait_seconds == seconds
 
 
-@pytest.mark.parametrize("status", [423, 429, 500, 503])
-@pytest.mark.parametrize(
+@for_each("status", [423, 429, 500, 503])
+@for_each(
     ("retry_after", "resume_at"),
     [
         pytest.param("61", NOW + timedelta(seconds=61), id="just-too-long"),
@@ -652,8 +653,8 @@ def test_moving_account_does_not_always_say_how_long() -> None:
     assert (spent.resume_at, "come back later (HTTP 477" in str(spent)) == (None, True)
 
 
-@pytest.mark.parametrize("body", [{}, {"message": "Moved"}, None])
-@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+@for_each("body", [{}, {"message": "Moved"}, None])
+@for_each("status", [300, 301, 302, 303, 304, 307, 308])
 def test_redirect_is_not_believed(status: int, body: object) -> None:
     assert str(status) in str(_raised(Unavailable, status, body))
 
@@ -662,26 +663,26 @@ def test_redirect_is_told_to_be_one() -> None:
     assert "redirect" in str(_raised(Unavailable, 302, {}))
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 409, *OTHER_REFUSALS])
+@for_each("status", [400, 401, 403, 404, 407, 409, *OTHER_REFUSALS])
 def test_refusal_in_html_is_not_believed(status: int) -> None:
     trouble = _raised(HubSpotSyncError, status, None)
     assert type(trouble) is Unavailable
 
 
-@pytest.mark.parametrize("body", NOT_HUBSPOTS)
-@pytest.mark.parametrize("status", [400, 403, 404])
+@for_each("body", NOT_HUBSPOTS)
+@for_each("status", [400, 403, 404])
 def test_refusal_that_hubspot_did_not_write_is_not_believed(status: int, body: object) -> None:
     trouble = _raised(HubSpotSyncError, status, body)
     assert type(trouble) is Unavailable
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418])
+@for_each("status", [400, 401, 403, 404, 409, 418])
 def test_refusal_that_hubspot_did_not_write_left_nothing_behind(status: int) -> None:
     assert not _raised(Unavailable, status, None).outcome_unknown
 
 
-@pytest.mark.parametrize("body", NOT_HUBSPOTS)
-@pytest.mark.parametrize("status", [200, 201, 204, 207])
+@for_each("body", NOT_HUBSPOTS)
+@for_each("status", [200, 201, 204, 207])
 def test_success_that_hubspot_did_not_write_leaves_the_outcome_unknown(
     status: int, body: object
 ) -> None:
@@ -693,7 +694,7 @@ def test_answer_that_hubspot_did_not_write_names_its_status(status: int) -> None
     assert f"HTTP {status}, not JSON" in str(_raised(Unavailable, status, None))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "kind"),
     [
         (302, Unavailable),
@@ -710,7 +711,7 @@ def test_answer_that_hubspot_did_not_write_names_its_status(status: int) -> None
         (503, Unavailable),
     ],
 )
-@pytest.mark.parametrize(
+@for_each(
     "body",
     [
         pytest.param({}, id="empty"),
@@ -731,7 +732,7 @@ def test_body_without_fields_says_that_no_reason_was_given() -> None:
     assert "no reason given" in str(_raised(ContactRejected, 400, {}))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "body"),
     [
         (400, _missing("message", "scrapersky_page_id")),
@@ -745,7 +746,7 @@ def test_refusal_of_everyone_stops_the_run(status: int, body: Body) -> None:
     _raised(RunStopped, status, body)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("status", "body"),
     [
         (400, _in_message(INVALID_EMAIL)),

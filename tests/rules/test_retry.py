@@ -7,18 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hubspot_sync.rules.retry import RetryPolicy, backoff_seconds, parse_retry_after
+from tests.for_each import for_each
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("retry_count", "minutes"), [(0, 5), (1, 10), (2, 20), (3, 40), (10, 5120)]
-)
+@for_each(("retry_count", "minutes"), [(0, 5), (1, 10), (2, 20), (3, 40), (10, 5120)])
 def test_delay_doubles_with_each_retry(retry_count: int, minutes: int) -> None:
     assert RetryPolicy().delay_after(retry_count) == timedelta(minutes=minutes)
 
 
-@pytest.mark.parametrize(("retry_count", "minutes"), [(0, 5), (1, 10), (2, 15), (3, 20)])
+@for_each(("retry_count", "minutes"), [(0, 5), (1, 10), (2, 15), (3, 20)])
 def test_delay_without_exponential_grows_by_the_base(retry_count: int, minutes: int) -> None:
     policy = RetryPolicy(exponential=False)
     assert policy.delay_after(retry_count) == timedelta(minutes=minutes)
@@ -34,7 +33,7 @@ def test_policy_allows_three_retries_where_nothing_is_set() -> None:
     assert RetryPolicy().max_retries == 3
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("failed_tries", "least", "most"),
     [(1, 0.5, 1.0), (2, 1.0, 2.0), (3, 2.0, 4.0), (4, 4.0, 8.0), (5, 4.0, 8.0), (60, 4.0, 8.0)],
 )
@@ -46,7 +45,7 @@ def test_backoff_spreads_workers_by_their_jitter() -> None:
     assert [backoff_seconds(3, jitter) for jitter in (0.25, 0.5, 0.75)] == [2.5, 3.0, 3.5]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "seconds"),
     [
         pytest.param("5", 5.0, id="seconds"),
@@ -63,7 +62,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, seconds: float)
     assert parse_retry_after(value, NOW) == seconds
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [None, "", "   ", "soon", "-5", "1.5", "1e3", "5 seconds", "\u0665", "2026-11-24T10:30:00Z"],
 )

@@ -12,6 +12,7 @@ from hubspot_sync.rules.settlement import Released
 from hubspot_sync.rules.source import Key
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE
+from tests.for_each import for_each
 from tests.tables import Contacts
 
 PROCESSING: dict[str, Any] = {
@@ -32,7 +33,7 @@ def claimed_ids(queue: ContactQueue, limit: int = 100) -> list[Key]:
     return [claim.contact.id for claim in queue.claim(limit)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("decision", "state"),
     [
         ("Selected", "Queued"),
@@ -56,7 +57,7 @@ def test_due_is_claimed(
     assert table.state(key) == ("Processing", "Processing")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("decision", "state"),
     [
         ("Skipped", "Queued"),
@@ -81,10 +82,8 @@ def test_not_due_is_left_alone(
     assert table.row(key) == before
 
 
-@pytest.mark.parametrize("crm", [None, "hubspot"])
-@pytest.mark.parametrize(
-    ("decision", "state"), [("Selected", "Queued"), ("Selected", None), ("Queued", "Error")]
-)
+@for_each("crm", [None, "hubspot"])
+@for_each(("decision", "state"), [("Selected", "Queued"), ("Selected", None), ("Queued", "Error")])
 def test_due_waits_for_our_own_retry_time(
     table: Contacts, queue: ContactQueue, decision: str, state: str | None, crm: str | None
 ) -> None:
@@ -226,7 +225,7 @@ def undated(table: Contacts) -> Iterator[None]:
         connection.exec_driver_sql("ALTER TABLE contacts ALTER updated_at SET NOT NULL")
 
 
-@pytest.mark.parametrize("decision", ["New", None, "Skipped", "Complete", "Error"])
+@for_each("decision", ["New", None, "Skipped", "Complete", "Error"])
 def test_left_behind_and_no_longer_wanted_is_freed(
     table: Contacts, queue: ContactQueue, decision: str | None
 ) -> None:
@@ -238,9 +237,7 @@ def test_left_behind_and_no_longer_wanted_is_freed(
     assert table.row(key) == before | {"hubspot_processing_status": None}
 
 
-@pytest.mark.parametrize(
-    ("state", "decision"), [(None, "New"), ("Complete", "Complete"), ("Error", "Error")]
-)
+@for_each(("state", "decision"), [(None, "New"), ("Complete", "Complete"), ("Error", "Error")])
 def test_decision_left_behind_without_its_state_follows_it(
     table: Contacts, queue: ContactQueue, state: str | None, decision: str
 ) -> None:

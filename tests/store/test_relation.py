@@ -20,6 +20,7 @@ from hubspot_sync.store.relation import Policy, shows_all
 from hubspot_sync.store.table import WRITTEN, contacts
 from tests.acceptance.program import Ended, Program, environment
 from tests.conftest import LEASE, POLICY, make_database
+from tests.for_each import for_each
 from tests.store.test_indexes import plan_of_a_claim
 from tests.tables import PLAIN_TABLE, Contacts
 
@@ -142,7 +143,7 @@ POLICIES = [
 ]
 
 
-@pytest.mark.parametrize("policies", [*combinations(POLICIES, 2), *combinations(POLICIES, 3)])
+@for_each("policies", [*combinations(POLICIES, 2), *combinations(POLICIES, 3)])
 def test_policies_show_all_where_reading_and_writing_are_open_and_nothing_restricts(
     policies: tuple[Policy, ...],
 ) -> None:

@@ -18,6 +18,7 @@ from hubspot_sync.rules.settlement import (
 )
 from hubspot_sync.store.contact_queue import ContactQueue, Held, NotThere
 from tests.conftest import LEASE, POLICY
+from tests.for_each import for_each
 from tests.tables import Contacts
 
 CREATED = Delivered("9001", created=True)
@@ -175,9 +176,7 @@ def test_stopped_moves_no_shared_column_of_another_crm(
     assert table.state(key) == ("Queued", "Error")
 
 
-@pytest.mark.parametrize(
-    ("decision", "state"), [("Selected", "Queued"), ("Queued", "Error"), ("Queued", None)]
-)
+@for_each(("decision", "state"), [("Selected", "Queued"), ("Queued", "Error"), ("Queued", None)])
 def test_released_is_as_it_was(
     table: Contacts, queue: ContactQueue, decision: str, state: str | None
 ) -> None:
@@ -204,8 +203,8 @@ def test_released_after_a_takeover_is_queued(table: Contacts, queue: ContactQueu
     assert len(queue.claim(1)) == 1
 
 
-@pytest.mark.parametrize("outcome", [CREATED, FAILED, Stopped("s"), Released()])
-@pytest.mark.parametrize(
+@for_each("outcome", [CREATED, FAILED, Stopped("s"), Released()])
+@for_each(
     ("theirs", "left"),
     [
         ({"hubspot_sync_status": "Skipped"}, ("Skipped", None)),
@@ -271,8 +270,8 @@ def test_superseded_past_the_lease_even_where_nobody_took_over(
     assert table.row(key) == during
 
 
-@pytest.mark.parametrize("outcome", [CREATED, FAILED, Stopped("s")])
-@pytest.mark.parametrize("column", ["email", "name", "phone_number", "domain_id", "page_id"])
+@for_each("outcome", [CREATED, FAILED, Stopped("s")])
+@for_each("column", ["email", "name", "phone_number", "domain_id", "page_id"])
 def test_requeued_after_an_edit(
     table: Contacts, queue: ContactQueue, column: str, outcome: Outcome
 ) -> None:
