@@ -7,6 +7,7 @@ last; the second one takes a sixth of the time. Nothing is left of it that a run
 import logging
 import tempfile
 import threading
+from contextlib import chdir
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -45,8 +46,11 @@ def warm_up(folder: Path, hubspot: Emulator) -> None:
 
 
 share_compiled_statements()
-with tempfile.TemporaryDirectory() as made, Emulator() as local:
+with tempfile.TemporaryDirectory() as made, chdir(made), Emulator() as local:
     warm_up(Path(made), local)
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        thread.join(10)
 logging.getLogger().handlers.clear()
 logging.getLogger().setLevel(logging.WARNING)
 assert threading.active_count() == 1, "a process with threads cannot be forked safely"
