@@ -38,7 +38,8 @@ from hubspot_sync.rules.settlement import (
 )
 from hubspot_sync.rules.source import Key
 from hubspot_sync.run import Run
-from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
+from hubspot_sync.store.contact_queue import ContactQueue, Held
+from hubspot_sync.store.settling import Delivery
 
 if TYPE_CHECKING:
     from hubspot_sync.hubspot.batch_lane import BatchLane

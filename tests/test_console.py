@@ -40,7 +40,7 @@ from tests.contacts import scraped
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
-KEY = UUID(int=1)
+KEY = str(UUID(int=1))
 MOST_LINES_A_ROW = 60
 """An error of 500 characters in the narrowest column, and some to spare."""
 

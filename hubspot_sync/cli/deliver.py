@@ -29,6 +29,7 @@ from hubspot_sync.cli.parts import (
     open_engine,
     open_queue,
     read_settings,
+    source_table,
 )
 from hubspot_sync.errors import Refused, WrongUsage
 from hubspot_sync.report import (
@@ -121,7 +122,7 @@ def sync_queue(
     def look() -> "Overview":
         from hubspot_sync.store.overview import look_at_queue
 
-        return look_at_queue(engine, settings.lease, patience=PATIENCE)
+        return look_at_queue(engine, source_table(settings), settings.lease, patience=PATIENCE)
 
     show = _Show(settings.mail, as_json=as_json, quiet=quiet, report=report)
     run = _Begun(settings, engine, plan, show)
@@ -167,7 +168,7 @@ def sync_one(
     settings = read_settings(env_file)
     settings.require_api_key()
     engine = open_engine(settings)
-    key = find_one(engine, named)
+    key = find_one(engine, source_table(settings), named)
     if dry_run:
         queue = open_queue(settings, engine)
         row = queue.read_one(key)

@@ -61,7 +61,7 @@ def a_contact(**values: str | None) -> Contact:
         "domain_id": DOMAIN_ID,
         "page_id": PAGE_ID,
     }
-    return scraped(key=UUID(int=1), **(given | values))
+    return scraped(key=str(UUID(int=1)), **(given | values))
 
 
 def deliver(

@@ -35,7 +35,7 @@ OWN = built_in_mapping(
 )
 ALL_NAMES = [custom.name for custom in MAPPING.custom_properties]
 PORTAL = "24680135"
-KEY = UUID(int=1)
+KEY = str(UUID(int=1))
 EMAIL = "ada@example.com"
 
 CREATED, EXISTS = PropertyState.CREATED, PropertyState.EXISTS

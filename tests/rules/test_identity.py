@@ -14,7 +14,7 @@ from hubspot_sync.rules.mapping import PropertyNames, built_in_mapping
 from tests.contacts import MAPPING, edited, scraped
 
 CONTACT = scraped(
-    UUID(int=1),
+    str(UUID(int=1)),
     email="ada@example.com",
     domain_id="domain-1",
     page_id="page-1",

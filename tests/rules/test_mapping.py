@@ -28,7 +28,7 @@ from tests.contacts import MAPPING, edited, scraped
 
 TODAY = date(2026, 11, 24)
 CONTACT = scraped(
-    UUID(int=1),
+    str(UUID(int=1)),
     email="ada@example.com",
     name="Ada Lovelace",
     phone_number="+44 20 7946 0000",
@@ -305,7 +305,7 @@ def test_properties_of_any_contact_are_never_empty(
     page_id: str | None,
     hubspot_type: str,
 ) -> None:
-    contact = scraped(UUID(int=1), "ada@example.com", name, phone_number, domain_id, page_id)
+    contact = scraped(str(UUID(int=1)), "ada@example.com", name, phone_number, domain_id, page_id)
     properties = to_properties(contact, _typed(hubspot_type), TODAY)
     assert all(properties.values())
 

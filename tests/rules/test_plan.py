@@ -34,7 +34,7 @@ from tests.contacts import MAPPING, edited, scraped
 
 TODAY = date(2026, 11, 24)
 EMAIL = "ada@example.com"
-ADA = scraped(uuid4(), EMAIL, "Ada King", "+44 1", "domain-1", "page-1", "501")
+ADA = scraped(str(uuid4()), EMAIL, "Ada King", "+44 1", "domain-1", "page-1", "501")
 OURS = {"scrapersky_domain_id": "domain-1", "scrapersky_page_id": "page-1"}
 UNKNOWN_ADDRESS = Seen(by_email=Absence.GONE)
 
@@ -129,7 +129,7 @@ def test_moment_that_hubspot_writes_with_fewer_digits_is_no_change() -> None:
 
 def test_groups_that_meet_in_one_record_are_one_write_and_later_values_count() -> None:
     held = record("7", email=EMAIL, hs_additional_emails="b@x.org", firstname="Old")
-    first, second = group_of(ADA), group_of(scraped(uuid4(), "b@x.org", "Grace"))
+    first, second = group_of(ADA), group_of(scraped(str(uuid4()), "b@x.org", "Grace"))
     targets = [(first, Target(held)), (second, Target(held))]
     (together,) = plan_records(targets, MAPPING, CONTACTS)
     assert together.groups == (first, second)
@@ -139,7 +139,7 @@ def test_groups_that_meet_in_one_record_are_one_write_and_later_values_count() -
 
 def test_address_of_the_group_that_brings_a_new_one_is_sent_and_no_other() -> None:
     held = record("501", email="old@x.org", hs_additional_emails="b@x.org", **OURS)
-    moved, other = group_of(ADA), group_of(scraped(uuid4(), "b@x.org", "Grace"))
+    moved, other = group_of(ADA), group_of(scraped(str(uuid4()), "b@x.org", "Grace"))
     targets = [(moved, Target(held, takes_key=True)), (other, Target(held))]
     (together,) = plan_records(targets, MAPPING, CONTACTS)
     assert together.write.properties["email"] == EMAIL
