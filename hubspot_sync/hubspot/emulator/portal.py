@@ -6,7 +6,8 @@ from itertools import count
 from typing import Any
 
 from hubspot_sync.hubspot.emulator.answers import Json, iso
-from hubspot_sync.hubspot.emulator.definitions import full_definition, standard_definitions
+from hubspot_sync.hubspot.emulator.definitions import full_definition
+from hubspot_sync.hubspot.emulator.standard_properties import standard_definitions
 from hubspot_sync.hubspot.emulator.values import normal_email
 
 

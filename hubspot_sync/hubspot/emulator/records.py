@@ -32,7 +32,7 @@ class Records:
 
     def create(self, properties: Mapping[str, str], version: str) -> Contact:
         """Create a contact, or refuse it for what it lacks, for its values or its email."""
-        values, now = self._checked(properties), self._account.clock()
+        values, now = self._checked(properties, {}), self._account.clock()
         # The older versions pass over what an administrator has made required.
         required = self._portal.required if version >= "2026-09" else ()
         missing = sorted(name for name in required if not values.get(name))
@@ -51,7 +51,7 @@ class Records:
 
     def update(self, contact: Contact, properties: Mapping[str, str]) -> Contact:
         """Change the properties given and no others; an empty string clears."""
-        values = self._checked(properties)
+        values = self._checked(properties, contact.properties)
         stage, new_stage = contact.value("lifecyclestage"), values.get("lifecyclestage")
         if stage and new_stage and STAGES.index(new_stage) < STAGES.index(stage):
             # A stage moves forward only; HubSpot keeps the old one and answers success.
@@ -67,20 +67,23 @@ class Records:
             replace(contact, properties=kept, additional_emails=additional, updated_at=now)
         )
 
-    def _checked(self, properties: Mapping[str, str]) -> dict[str, str]:
-        """Return the values as they are stored, or refuse them all, naming each problem."""
+    def _checked(self, properties: Mapping[str, str], held: Mapping[str, str]) -> dict[str, str]:
+        """Return the values as they are stored, or refuse them all, naming each problem.
+
+        `held` is what the record holds already, to which checkboxes can be added.
+        """
         values: dict[str, str] = {}
         problems: list[Problem] = []
         for name, value in properties.items():
             try:
-                values[name] = self._value(name, value)
+                values[name] = self._value(name, value, held.get(name, ""))
             except InvalidValueError as error:
                 problems.append(Problem(name, *error.args))
         if problems:
             raise invalid("", problems=problems)
         return values
 
-    def _value(self, name: str, value: str) -> str:
+    def _value(self, name: str, value: str, held: str) -> str:
         definition = self._portal.properties.get(name)
         if definition is None:
             message = f'Property "{name}" does not exist'
@@ -88,8 +91,8 @@ class Records:
         if definition["modificationMetadata"]["readOnlyValue"]:
             message = f'"{name}" is a read only property; its value cannot be set.'
             raise InvalidValueError("READ_ONLY_VALUE", message)
-        stored = stored_value(definition, value) if value else ""
-        if name == "phone" and self._account.reformats_phones:
+        stored = stored_value(definition, value, held) if value else ""
+        if definition["fieldType"] == "phonenumber" and self._account.reformats_phones:
             stored = reformatted_phone(stored)
         if name == "email" and stored in self._portal.blocked:
             # The words are those that HubSpot's user interface looks for; the code is a guess.
