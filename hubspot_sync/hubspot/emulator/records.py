@@ -1,7 +1,6 @@
 """Contacts as the API writes and shows them: what is checked before a portal takes a value."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 
 from hubspot_sync.hubspot.emulator.account import Account
 from hubspot_sync.hubspot.emulator.answers import ApiError, Json, Problem, invalid, iso
@@ -17,13 +16,14 @@ class Records:
         self._account = account
         self._portal = portal
 
-    def shown(self, contact: Contact, names: Iterable[str]) -> Json:
+    def shown(self, contact: Contact, names: Iterable[str], history: Sequence[str] = ()) -> Json:
         """Return the record with the properties asked for, unknown ones passed over."""
         live = [name for name in (*names, *ALWAYS_SHOWN) if name in self._portal.properties]
         portal = self._account.portal_id
         return {
             "id": contact.id,
             "properties": {name: contact.value(name) for name in live},
+            **({"propertiesWithHistory": self._history(contact, history)} if history else {}),
             "createdAt": iso(contact.created_at),
             "updatedAt": iso(contact.updated_at),
             "archived": False,
@@ -47,7 +47,8 @@ class Records:
         if quota is not None and len(self._portal.contacts) >= quota:
             # Nobody has published what HubSpot says here.
             raise invalid(f"This account has reached its limit of {quota} contacts")
-        return self._portal.add(values, (), now, searchable_at=now + self._account.search_lag)
+        source, searchable_at = self._account.integration(), now + self._account.search_lag
+        return self._portal.add(values, (), now, source, searchable_at=searchable_at)
 
     def update(self, contact: Contact, properties: Mapping[str, str]) -> Contact:
         """Change the properties given and no others; an empty string clears."""
@@ -56,16 +57,20 @@ class Records:
         if stage and new_stage and STAGES.index(new_stage) < STAGES.index(stage):
             # A stage moves forward only; HubSpot keeps the old one and answers success.
             del values["lifecyclestage"]
-        email, additional = values.get("email"), contact.additional_emails
-        self._refuse_taken(email, owner=contact.id)
-        if email in additional:
-            # Not documented: taken to swap the two addresses rather than lose one.
-            additional = tuple(each for each in contact.emails() if each != email)
-        kept = {name: value for name, value in {**contact.properties, **values}.items() if value}
-        now = self._account.clock()
-        return self._portal.put(
-            replace(contact, properties=kept, additional_emails=additional, updated_at=now)
-        )
+        self._refuse_taken(values.get("email"), owner=contact.id)
+        account = self._account
+        now, source = account.clock(), account.integration()
+        return self._portal.change(contact, values, now, source, account.history_limit)
+
+    def _history(self, contact: Contact, names: Iterable[str]) -> dict[str, list[Json]]:
+        """Return the histories asked for, those of properties that never held a value left out.
+
+        Whether HubSpot leaves them out is not documented.
+        """
+        limit = self._account.history_limit
+        live = [name for name in names if name in self._portal.properties]
+        histories = {name: contact.history(name, limit) for name in live}
+        return {name: found for name, found in histories.items() if found}
 
     def _checked(self, properties: Mapping[str, str], held: Mapping[str, str]) -> dict[str, str]:
         """Return the values as they are stored, or refuse them all, naming each problem.
