@@ -4,7 +4,8 @@ from hubspot_sync.errors import HubSpotDenied, HubSpotSyncError, NotFound, Quota
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.report import Check, CheckState
-from hubspot_sync.rules.mapping import PropertyMapping, differences
+from hubspot_sync.rules.mapping import PropertyMapping
+from hubspot_sync.rules.portal_fit import differences
 from hubspot_sync.rules.reaction import rate_limit_used_up
 
 NEEDED_SCOPES = (

@@ -18,6 +18,7 @@ from hubspot_sync.hubspot.preview import preview
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange, RunReport
 from hubspot_sync.rules.mapping import Contact, PropertyMapping, PropertyNames
 from hubspot_sync.rules.settlement import OutcomeName, error_text
+from hubspot_sync.rules.shaping import RunContext
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import NOW, Runs, lanes_of
 from tests.contacts import MAPPING, contacts_client, scraped
@@ -63,7 +64,7 @@ class Held(NamedTuple):
 def look(
     client: HubSpotClient, contacts: Sequence[Contact], mapping: PropertyMapping | None = None
 ) -> list[PlannedContact]:
-    return preview(lanes_of(client, mapping or MAPPING), contacts, NOW.date())
+    return preview(lanes_of(client, mapping or MAPPING), contacts, RunContext(NOW))
 
 
 def contact(email: str | None, **columns: Any) -> Contact:
