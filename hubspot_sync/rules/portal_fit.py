@@ -108,20 +108,18 @@ def place_of(mapping: PropertyMapping, line: Field) -> str:
 
 def _faults_of(line: Field, found: PropertyDefinition | None) -> Iterator[str]:
     if found is None:
-        mend = (
-            "run hubspot-sync create-properties"
-            if line.create
-            else "correct the name, or make the property there"
-        )
-        yield f"HubSpot has no contact property of this name; {mend}."
+        if line.create:
+            yield "HubSpot has no contact property of this name; run hubspot-sync create-properties."
+        else:
+            yield "HubSpot has no contact property of this name; correct it, or make the property."
         return
     if found.archived:
         yield "the property is archived in HubSpot; restore it there, or take the line out."
     if found.read_only:
         yield "HubSpot has the property read-only; take the line out."
     if line.type.type is not None and not _fits(line.type.type, found):
-        has = found.type if found.type != "enumeration" else f"enumeration ({found.field_type})"
-        yield f"its type in HubSpot is {has}, and the mapping writes it as {line.type.type}."
+        kind = f"{found.type} ({found.field_type})"
+        yield f"its type in HubSpot is {kind}, and the mapping writes it as {line.type.type}."
     else:
         yield from _value_faults(line, found)
 
