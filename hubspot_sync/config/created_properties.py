@@ -82,6 +82,7 @@ def _compare(table: Table, made: CustomProperty, spec: TypeSpec) -> None:
 def _read_options(table: Table) -> tuple[tuple[str, str], ...]:
     """Read the options of a new property: values alone, or a table from values to labels."""
     may_be = "a list of values, or a table from values to labels"
-    if isinstance(table.take("options"), list):
+    listed = table.take("options")
+    if isinstance(listed, list) and listed:
         return tuple((value, value) for value in table.texts("options", may_be=may_be))
     return table.pairs("options", may_be=may_be)

@@ -125,7 +125,7 @@ def _read(page: Page, *, has_history: bool) -> MappingFile:
 def _read_version(top: Table) -> None:
     version = top.take("version")
     if version is None:
-        top.fault("", f"version is missing; the first line must be: version = {VERSION}")
+        top.fault("", f"version is missing; the first line must be version = {VERSION}.")
     elif version != VERSION or isinstance(version, bool):
         top.fault("version", f"is {shown(version)}; it must be {VERSION}.")
 

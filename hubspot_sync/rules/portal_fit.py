@@ -109,9 +109,9 @@ def place_of(mapping: PropertyMapping, line: Field) -> str:
 def _faults_of(line: Field, found: PropertyDefinition | None) -> Iterator[str]:
     if found is None:
         if line.create:
-            yield "HubSpot has no contact property of this name; run hubspot-sync create-properties."
+            yield "HubSpot has no contact property so named; run hubspot-sync create-properties."
         else:
-            yield "HubSpot has no contact property of this name; correct it, or make the property."
+            yield "HubSpot has no contact property so named; correct it, or make the property."
         return
     if found.archived:
         yield "the property is archived in HubSpot; restore it there, or take the line out."
