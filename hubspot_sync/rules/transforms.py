@@ -141,7 +141,7 @@ def _domain_of(text: str, _: str) -> str:
 
 def _host_of(url: str) -> str:
     try:
-        return urlsplit(url if "://" in url else f"//{url}").hostname or ""
+        return urlsplit(url if "//" in url else f"//{url}").hostname or ""
     except ValueError:
         return ""
 

@@ -8,7 +8,7 @@ of them joined by semicolons. To add a type, add a line to `ValueType`, `_WRITER
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import MAXYEAR, UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
@@ -146,7 +146,8 @@ def _text_of(value: Value) -> str:
         case Decimal():
             return _plain(value)
         case datetime():
-            return moment_text(value) if value.tzinfo else value.isoformat()
+            is_in_range = value.tzinfo and 1 < value.year < MAXYEAR
+            return moment_text(value) if is_in_range else value.isoformat()
         case date():
             return value.isoformat()
         case tuple():
@@ -171,14 +172,22 @@ def _read_number(text: str) -> Decimal | None:
         number = Decimal(text)
     except InvalidOperation:
         return None
-    return number if len(_plain(number)) <= LONGEST_NUMBER else None
+    return number if _is_short(number) else None
 
 
 def _plain(number: Decimal) -> str:
     """Return a number without an exponent, where that is no monster of zeros."""
-    if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
-        return "0" if number == 0 else str(number)
-    return "0" if number == 0 else f"{number:f}"
+    if not number.is_finite():
+        return str(number)
+    if not number:
+        return "0"
+    return f"{number:f}" if _is_short(number) else str(number)
+
+
+def _is_short(number: Decimal) -> bool:
+    return not number or (
+        abs(number.adjusted()) < LONGEST_NUMBER and len(f"{number:f}") <= LONGEST_NUMBER
+    )
 
 
 # Booleans

@@ -32,9 +32,9 @@ def field_of(line: str, before: str = "") -> Field:
     return field
 
 
-def faults_of(text: str, **more: bool) -> list[str]:
+def faults_of(text: str) -> list[str]:
     with pytest.raises(SettingsError) as raised:
-        read_mapping(text, "m.toml", **more)
+        read_mapping(text, "m.toml")
     return raised.value.faults
 
 
