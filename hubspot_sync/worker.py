@@ -215,6 +215,10 @@ class Worker:
             self._lane = BatchLane(lanes, CarefulLane(lanes))
         return self._lane
 
+    @property
+    def _mapping(self) -> PropertyMapping:
+        return self._lane.lanes.mapping if self._lane else self._run.plan.mapping
+
     def _map(self, lanes: "Lanes") -> list[Group]:
         """Map and group what can be sent; settle what cannot, before any request.
 
@@ -294,7 +298,7 @@ class Worker:
             self._withheld = []
         self._settle(certain)
         if circuit is CircuitState.OPEN and self._withheld:
-            raise EveryoneRefused(said_of_everyone(self._withheld[-1][1]))
+            raise EveryoneRefused(said_of_everyone(self._withheld[-1][1], self._mapping))
 
     def _note_refusal(self, group: Group, outcome: Failed | Rejected | Stopped) -> None:
         _log_refusal(group, outcome)

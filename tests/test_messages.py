@@ -112,6 +112,7 @@ PASSED_ON: Mapping[str, str] = {
     "doctor.py look_at_queue_health": "alarms, and an error's own words",
     "doctor.py look_at_settings": "the faults of settings",
     "hubspot/check_up.py _properties": _ERRORS,
+    "hubspot/check_up.py _properties_of_file": "the faults, found by `SOURCES`",
     "hubspot/check_up.py _without_account": _ERRORS,
     "hubspot/portal.py _fit": "the faults, found by `SOURCES`",
     "hubspot/preview.py _rejected": _CONTACTS_ERROR,

@@ -13,6 +13,8 @@ from enum import Enum
 
 from hubspot_sync.errors import ContactRejected, Signature
 from hubspot_sync.rules.invalid import InvalidCode
+from hubspot_sync.rules.mapping import PropertyMapping
+from hubspot_sync.rules.portal_fit import place_of
 from hubspot_sync.rules.reaction import GDPR_BLOCKED, RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import Failed, Outcome, Rejected, Stopped
 
@@ -45,8 +47,13 @@ def is_by_mapping(signature: Signature | None) -> bool:
     return signature is not None and signature.code in _BY_MAPPING
 
 
-def said_of_everyone(outcome: Outcome) -> str:
-    """Say why a run stops whose contacts are refused alike, from the last one's outcome."""
+def said_of_everyone(outcome: Outcome, mapping: PropertyMapping) -> str:
+    """Say why a run stops whose contacts are refused alike.
+
+    Args:
+        outcome: the last one's.
+        mapping: whose line may be the cause.
+    """
     words = outcome.message if isinstance(outcome, Failed | Rejected | Stopped) else ""
     signature = signature_of(outcome)
     if signature == RATE_LIMITED:
@@ -61,10 +68,12 @@ def said_of_everyone(outcome: Outcome) -> str:
             f"The mapping rejects every contact alike ({signature}), so the fault is not theirs: "
             f"correct the mapping, or what fills the column. The last rejection: {words}"
         )
+    line = mapping.field_of(signature.property_name or "") if signature else None
+    place = f"; {place_of(mapping, line)}" if line and mapping.file else ""
     return (
-        f"HubSpot refuses every contact alike ({signature}), so the fault is not theirs: look for "
-        "a used-up contact quota, a new rule or a required property in HubSpot, or a wrong "
-        f"property setting. The last refusal: {words}"
+        f"HubSpot refuses every contact alike ({signature}{place}), so the fault is not theirs: "
+        "look for a used-up contact quota, a new rule or a required property in HubSpot, or a "
+        f"wrong property setting. The last refusal: {words}"
     )
 
 

@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from hubspot_sync.rules.clearing import Clearing
 from hubspot_sync.rules.grouping import Group, invalid_ones, merged, valid_ones
 from hubspot_sync.rules.identity import HubSpotRecord, is_record_id, is_same_contact
-from hubspot_sync.rules.mapping import Field, ObjectType, PropertyMapping
+from hubspot_sync.rules.mapping import Field, NullPolicy, ObjectType, PropertyMapping
 from hubspot_sync.rules.policies import Change, Dropped, Kept, LastWritten, cleared, decided
 from hubspot_sync.rules.shaping import Shaped
 
@@ -167,6 +167,8 @@ def clearings(entries: Iterable[Entry], mapping: PropertyMapping) -> list[Cleari
         entries: groups whose records are known; those that are one record are asked about as one.
         mapping: fitted to the portal.
     """
+    if all(line.null is NullPolicy.KEEP for line in mapping.fields):
+        return []
     return [
         clearing
         for sharing in by_record(entries)

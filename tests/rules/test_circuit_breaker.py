@@ -5,9 +5,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hubspot_sync.errors import Signature
-from hubspot_sync.rules.circuit_breaker import CircuitState, RefusalCount
+from hubspot_sync.rules.circuit_breaker import CircuitState, RefusalCount, said_of_everyone
 from hubspot_sync.rules.invalid import InvalidCode
+from hubspot_sync.rules.mapping import Field, PropertyMapping
 from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.settlement import Failed
 
 RULE = Signature("VALIDATION_ERROR", "phone")
 OTHER_CODE = Signature("INVALID_OPTION", "phone")
@@ -164,3 +166,15 @@ def test_contact_that_hubspot_accepts_says_nothing_about_a_field_it_has_no_value
 def test_invalid_values_neither_count_among_hubspots_refusals_nor_break_their_count() -> None:
     assert _state(*[RULE] * 9, BAD_DATE, RULE) is CircuitState.OPEN
     assert _state(*[RULE] * 8, BAD_DATE, RULE) is CircuitState.COUNTING
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("m.toml", "(VALIDATION_ERROR on phone; m.toml, line 9, phone)"), (None, "on phone)")],
+)
+def test_line_of_a_mapping_file_is_named_where_everyone_is_refused(
+    file: str | None, expected: str
+) -> None:
+    mapping = PropertyMapping((Field("phone", "phone", line=9),), file=file)
+    assert expected in said_of_everyone(Failed("no", RULE), mapping)
+    assert said_of_everyone(Failed("no", Signature("HTTP_402")), mapping)
