@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -109,3 +110,57 @@ def test_rejected_contacts_use_up_no_place_of_a_tick(table: Contacts, runs: Runs
         table.add(f"good{number}@example.com", phone_number="5")
     report = runs.queue(limit=8, mapping=with_phone(type=NUMBER))
     assert report.counts == {"rejected": 8, "created": 8}
+
+
+NAMES = ("Dr.", "Ada Lovelace", "info", "  ", None, "ADA  KING", "Contact us", "Ada")
+PHONES = ("ext. 4", None, "+49 30 1", "call", "", "0", "(030) 12 34")
+KNOWN = 344
+SCRAPED = 3_000
+
+
+def test_scraped_contacts_replace_nothing_that_people_typed(
+    table: Contacts, runs: Runs, hubspot: Emulator
+) -> None:
+    """3,000 dirty contacts against a portal that has 344 of them: what is empty is filled alone."""
+    cautious = replace(
+        MAPPING, fields=tuple(replace(each, write=WritePolicy.IF_EMPTY) for each in MAPPING.fields)
+    )
+    typed = {
+        f"c{n}@example.com": {
+            name: f"typed {name} {n}"
+            for place, name in enumerate(("firstname", "lastname", "phone"))
+            if (n >> place) % 2
+        }
+        for n in range(KNOWN)
+    }
+    for email, values in typed.items():
+        hubspot.add_contact({"email": email, **values})
+    kinds = [(name, phone) for name in NAMES for phone in PHONES]
+    for start, (name, phone) in enumerate(kinds):
+        emails = [f"c{n}@example.com" for n in range(start, SCRAPED, len(kinds))]
+        table.add_all(emails, name=name, phone_number=phone)
+    report = runs.queue(limit=None, mapping=cautious)
+    assert report.counts == {"created": SCRAPED - KNOWN, "updated": KNOWN}
+
+    def held() -> dict[str, dict[str, str]]:
+        return {each["properties"]["email"]: each["properties"] for each in hubspot.contacts()}
+
+    found = held()
+    assert len(found) == SCRAPED
+    for number, (email, values) in enumerate(typed.items()):
+        name, phone = kinds[number % len(kinds)]
+        first, _, last = " ".join((name or "").split()).partition(" ")
+        scraped = {"firstname": first, "lastname": last, "phone": (phone or "").strip()}
+        expected = {each: values.get(each) or scraped[each] for each in scraped}
+        assert {each: found[email].get(each) or "" for each in expected} == expected
+    # What a person corrects stays so, however often the contact is sent again.
+    corrected = hubspot.contact_by_email("c1@example.com")
+    assert corrected
+    runs.client.update(corrected["id"], {"firstname": "Annabelle"})
+    (key,) = [row["id"] for row in table.rows() if row["email"] == "c1@example.com"]
+    for _ in range(10):
+        table.change(
+            UUID(str(key)), hubspot_sync_status="Selected", hubspot_processing_status="Queued"
+        )
+        assert runs.queue(mapping=cautious).counts == {"unchanged": 1}
+    assert held()["c1@example.com"]["firstname"] == "Annabelle"
