@@ -298,10 +298,15 @@ class Runs:
         """Return a run that has not begun."""
         # A signal ends a run, not the runs after it.
         self.pulse.ending._is_asked = self.pulse.ending.signal is not None
+        usual: dict[str, Any] = {
+            "mapping": MAPPING,
+            "lease": LEASE,
+            "attempts": POLICY.max_retries + 1,
+        }
         return Sync(
             self.table_queue,
             lambda: self.client,
-            Plan(mapping=MAPPING, lease=LEASE, attempts=POLICY.max_retries + 1, **plan),
+            Plan(**usual | plan),
             pulse=self.pulse,
             on_settled=self.on_settled,
         )

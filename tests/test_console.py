@@ -271,7 +271,7 @@ def test_table_shows_no_more_than_fifty_rows() -> None:
 @given(words)
 def test_sentences_and_errors_obey_no_word(told: str) -> None:
     error = RunStopped(told)
-    properties = [PropertyReport(CustomProperty(*["x"] * 4), PropertyState.DIFFERS, told)]
+    properties = [PropertyReport(CustomProperty("x", "x", "x", "x"), PropertyState.DIFFERS, told)]
     held = [{"id": "1", "properties": {"email": told, "firstname": told, "phone": told}}]
     for show in (
         lambda: console.say(told),

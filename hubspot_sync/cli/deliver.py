@@ -330,6 +330,7 @@ def _plan_contacts(
     from hubspot_sync.hubspot.careful_lane import Lanes
     from hubspot_sync.hubspot.portal import look_at_portal
     from hubspot_sync.hubspot.preview import preview
+    from hubspot_sync.rules.shaping import RunContext
 
     if not rows:
         return []
@@ -340,4 +341,4 @@ def _plan_contacts(
     lanes = Lanes(client, mapping, client.object_type, queue.may_be_renamed)
     notices = {row.contact.id: queue.death_notice(row) for row in rows}
     faults = {key: notice for key, notice in notices.items() if notice}
-    return preview(lanes, [row.contact for row in rows], pulse.now().date(), faults)
+    return preview(lanes, [row.contact for row in rows], RunContext(pulse.now()), faults)

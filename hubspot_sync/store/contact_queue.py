@@ -286,8 +286,8 @@ class ContactQueue:
 
     def _not_there(self, contact_id: Key) -> NotThere:
         return NotThere(
-            f"There is no contact {str(contact_id)[:80]} in the table '{self._contacts.name}'. Look for it "
-            "by its email, or see whether DATABASE_URL names the right database."
+            f"There is no contact {str(contact_id)[:80]} in the table '{self._contacts.name}'. "
+            "Look for it by its email, or see whether DATABASE_URL names the right database."
         )
 
 

@@ -28,10 +28,9 @@ from hubspot_sync.rules.mapping import (
     MAX_EMAIL_LENGTH,
     PropertyDefinition,
     email_fault,
-    fitted,
     normalise_email,
-    to_properties,
 )
+from hubspot_sync.rules.portal_fit import fitted
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH, error_text
 from hubspot_sync.rules.words import visible
 from hubspot_sync.store.contact_queue import ContactQueue
@@ -39,7 +38,7 @@ from hubspot_sync.store.marking import Marking
 from hubspot_sync.store.reset_copy import ResetCopy
 from hubspot_sync.store.selection import Selection
 from tests.conftest import LEASE, Runs
-from tests.contacts import MAPPING, edited, scraped
+from tests.contacts import MAPPING, edited, properties_of, scraped
 from tests.tables import CONTACTS, Contacts
 
 EXAMPLES = int(os.environ.get("STRANGERS_EXAMPLES", "6"))
@@ -676,7 +675,7 @@ def test_no_property_is_ever_blank(
     contact = scraped(str(uuid4()), "ada@x.org", name, phone, domain, page)
     definition = PropertyDefinition("scrapersky_sync_date", kind, "date")
     mapping = fitted(MAPPING, {definition.name: definition})
-    properties = to_properties(contact, mapping, date(2026, 11, 24))
+    properties = properties_of(contact, mapping, date(2026, 11, 24))
     assert all(isinstance(value, str) and value.strip() for value in properties.values())
     assert {"email", "scrapersky_sync_date"} <= properties.keys()
 
@@ -687,10 +686,10 @@ def test_no_property_is_ever_blank(
 def test_mapping_is_stable(name: str | None, phone: str | None) -> None:
     today = date(2026, 11, 24)
     contact = scraped(str(uuid4()), "ada@x.org", name, phone)
-    once = to_properties(contact, MAPPING, today)
+    once = properties_of(contact, MAPPING, today)
     names = [once[part] for part in ("firstname", "lastname") if part in once]
     again = edited(contact, name=" ".join(names), phone_number=once.get("phone"))
-    assert to_properties(again, MAPPING, today) == once
+    assert properties_of(again, MAPPING, today) == once
 
 
 @many_examples
