@@ -19,13 +19,18 @@ class CircuitBreaker:
         with self._lock:
             return self._count.state
 
+    def had_values(self, fields: frozenset[str]) -> None:
+        """Take in that these fields of the mapping had a valid value."""
+        with self._lock:
+            self._count = self._count.had_values(fields)
+
     def accepted(self) -> None:
         """Count a delivery that HubSpot accepted."""
         with self._lock:
             self._count = self._count.accepted()
 
     def refused(self, signature: Signature) -> CircuitState:
-        """Count a delivery that HubSpot refused, and return the state that it leads to."""
+        """Count a contact that was refused or rejected, and return the state that it leads to."""
         with self._lock:
             self._count = self._count.refused(signature)
             return self._count.state

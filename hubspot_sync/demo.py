@@ -24,13 +24,18 @@ from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import SCHEMA_VERSION
 from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.settings import Settings
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
-from hubspot_sync.store.table import DatabaseTime, contacts
+from hubspot_sync.store.embedded import embedded_table
+from hubspot_sync.store.expressions import DatabaseTime
+from hubspot_sync.store.source_table import SourceTable
 
 _KEYS = UUID("6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b")
 """Keys are made from this and a number, so that every demo shows the same contacts."""
+
+_CONTACTS = embedded_table(BUILT_IN_SOURCE)
 
 _UNLUCKY = "post@dampfbad-moabit.example.de"
 """HubSpot answers 500 to this one at first."""
@@ -185,12 +190,12 @@ def _prepare(hubspot: Emulator) -> None:
     hubspot.fault(method="POST", path="/contacts$", contains=_UNLUCKY, status=500, times=None)
 
 
-def _fill(engine: Engine) -> UUID:
+def _fill(engine: Engine) -> str:
     """Put the scraped contacts in, marked as the app marks them; return one that is not marked."""
     now = datetime.now(UTC)
     rows = [
         {
-            "id": uuid5(_KEYS, f"contact {number}"),
+            "id": str(uuid5(_KEYS, f"contact {number}")),
             "domain_id": str(uuid5(_KEYS, f"domain {number}")),
             "page_id": str(uuid5(_KEYS, f"page {number}")),
             "email": email,
@@ -202,7 +207,7 @@ def _fill(engine: Engine) -> UUID:
         }
         for number, (email, name, phone) in enumerate(_SCRAPED)
     ]
-    unmarked = uuid5(_KEYS, "unmarked")
+    unmarked = str(uuid5(_KEYS, "unmarked"))
     rows.append(
         rows[0]
         | {
@@ -214,28 +219,30 @@ def _fill(engine: Engine) -> UUID:
         }
     )
     with engine.begin() as connection:
-        connection.execute(insert(contacts), rows)
+        connection.execute(insert(_CONTACTS), rows)
     return unmarked
 
 
 def _is_done(engine: Engine) -> bool:
     ended = (SyncStatus.COMPLETE, SyncStatus.ERROR, SyncStatus.NEW)
     with engine.begin() as connection:
-        open_ones = select(func.count()).where(contacts.c.hubspot_sync_status.not_in(ended))
+        open_ones = select(func.count()).where(_CONTACTS.c.hubspot_sync_status.not_in(ended))
         return connection.execute(open_ones).scalar_one() == 0
 
 
 def _has_to_wait(engine: Engine) -> bool:
     settings = Settings()
-    queue = ContactQueue(engine, policy=settings.retry_policy, lease=settings.lease)
+    queue = ContactQueue(
+        engine, SourceTable(BUILT_IN_SOURCE), policy=settings.retry_policy, lease=settings.lease
+    )
     return queue.count_due() == 0
 
 
 def _let_time_pass(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(
-            update(contacts)
-            .where(contacts.c.next_retry_at.is_not(None))
+            update(_CONTACTS)
+            .where(_CONTACTS.c.next_retry_at.is_not(None))
             .values(next_retry_at=DatabaseTime())
         )
 

@@ -91,9 +91,10 @@ def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:
     """Check whether contacts wait for longer than they should, or were left behind."""
     from hubspot_sync.store.overview import alarms_of, look_at_queue
     from hubspot_sync.store.run_places import count_taken
+    from hubspot_sync.store.source_table import SourceTable
 
     try:
-        found = look_at_queue(engine, settings.lease)
+        found = look_at_queue(engine, SourceTable(settings.source), settings.lease)
         runs = count_taken(engine, settings.database_url, settings.max_instances)
     except HubSpotSyncError as trouble:
         return [Check("queue", CheckState.UNKNOWN, str(trouble))]

@@ -7,6 +7,7 @@ HubSpotSyncError
 ├── RunStopped            the run ends for every contact; no contact pays an attempt      (exit 3)
 │   ├── HubSpotDenied     401 or 403: the token is not accepted, or may not do this
 │   ├── PropertyMissing   HubSpot lacks one of our custom properties
+│   ├── MappingUnfit      the portal does not have what the mapping file fills
 │   ├── WrongPortal       the token opens another portal than HUBSPOT_PORTAL_ID names
 │   ├── HubSpotDown       HubSpot refuses even a small read, or takes no writes at all
 │   ├── QuotaSpent        no request may go out for longer than a run can wait
@@ -91,6 +92,18 @@ class HubSpotDenied(RunStopped):
 
 class PropertyMissing(RunStopped):
     """HubSpot does not have one of the custom properties that the mapping fills."""
+
+
+class MappingUnfit(RunStopped):
+    """The portal lacks properties, types or options that the mapping file names.
+
+    Attributes:
+        faults: one sentence for each, with its place in the file.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
 
 
 class WrongPortal(RunStopped):

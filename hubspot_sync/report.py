@@ -11,6 +11,7 @@ from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.mail import Group, Summary
 from hubspot_sync.rules.mapping import CustomProperty
 from hubspot_sync.rules.pace import Quota
+from hubspot_sync.rules.policies import Dropped, Kept
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.rules.source import Key
 
@@ -151,7 +152,12 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class PropertyChange:
-    """What a write would make of one property; `old` is None where it is empty."""
+    """What a write would make of one property.
+
+    Attributes:
+        old: None where it is empty.
+        new: empty where the write would clear it.
+    """
 
     name: str
     old: str | None
@@ -178,6 +184,8 @@ class PlannedContact:
         changes: the properties that would get another value.
         unchanged: how many would be sent and have that value already.
         shared_with: contacts with the same email, which would have the same delivery.
+        kept: what of HubSpot's a policy would keep from being overwritten or cleared.
+        dropped: values that their properties cannot take, which would be left out.
     """
 
     id: Key
@@ -188,6 +196,8 @@ class PlannedContact:
     changes: tuple[PropertyChange, ...] = ()
     unchanged: int = 0
     shared_with: tuple[Key, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
 
 
 class PropertyState(StrEnum):

@@ -33,6 +33,7 @@ class Plan:
         limit: contacts to claim at most; None for all that are due.
         longest: claim nothing more after this time; None for no end.
         workers: batches in flight at once.
+        run_id: the run's name, which a mapping may send.
     """
 
     mapping: PropertyMapping
@@ -42,6 +43,7 @@ class Plan:
     limit: int | None = None
     longest: timedelta | None = None
     workers: int = 1
+    run_id: str = ""
 
 
 class Run:

@@ -22,6 +22,7 @@ from hubspot_sync.rules.mapping import (
     built_in_mapping,
 )
 from hubspot_sync.rules.retry import RetryPolicy
+from hubspot_sync.rules.source import BUILT_IN_SOURCE, Source
 
 DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
 DEFAULT_BASE_URL = "https://api.hubapi.com"
@@ -101,6 +102,11 @@ class Settings:
     def mapping(self) -> PropertyMapping:
         """How contacts become HubSpot's records."""
         return built_in_mapping(self.property_names)
+
+    @property
+    def source(self) -> Source:
+        """The table that contacts come from."""
+        return BUILT_IN_SOURCE
 
     def require_api_key(self) -> None:
         """Raise WrongUsage where a command needs HubSpot and there is no token."""

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hubspot_sync.clock import Pulse, start_deaf
@@ -46,7 +47,7 @@ class Sync:
         self._run_id = run_id or new_run_id()
         self._queue = queue
         self._open_client = open_client
-        self._run = Run(plan, pulse, on_settled)
+        self._run = Run(replace(plan, run_id=self._run_id), pulse, on_settled)
 
     def run_queue(self) -> RunReport:
         """Deliver what is due, within the limits of the plan."""

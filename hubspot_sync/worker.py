@@ -20,11 +20,17 @@ from hubspot_sync.errors import (
     WrongUsage,
 )
 from hubspot_sync.hubspot.ends import Cut, Ends, Exposure
-from hubspot_sync.rules.circuit_breaker import CircuitState, signature_of
-from hubspot_sync.rules.grouping import Group, Properties, group_by_email
+from hubspot_sync.rules.circuit_breaker import (
+    CircuitState,
+    is_by_mapping,
+    said_of_everyone,
+    signature_of,
+)
+from hubspot_sync.rules.grouping import Group, group_by_email
 from hubspot_sync.rules.lifecycle import Claim
-from hubspot_sync.rules.mapping import Contact, email_fault, to_properties
-from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
+from hubspot_sync.rules.mapping import Contact, PropertyMapping, email_fault
+from hubspot_sync.rules.reaction import RATE_LIMITED
+from hubspot_sync.rules.rejection import rejection_of, usable_fields
 from hubspot_sync.rules.settlement import (
     UNDELIVERED,
     Delivered,
@@ -36,9 +42,11 @@ from hubspot_sync.rules.settlement import (
     Settlement,
     Stopped,
 )
+from hubspot_sync.rules.shaping import RunContext, Shaped, to_properties
 from hubspot_sync.rules.source import Key
 from hubspot_sync.run import Run
-from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
+from hubspot_sync.store.contact_queue import ContactQueue, Held
+from hubspot_sync.store.settling import Delivery
 
 if TYPE_CHECKING:
     from hubspot_sync.hubspot.batch_lane import BatchLane
@@ -208,29 +216,47 @@ class Worker:
             self._lane = BatchLane(lanes, CarefulLane(lanes))
         return self._lane
 
+    @property
+    def _mapping(self) -> PropertyMapping:
+        return self._lane.lanes.mapping if self._lane else self._run.plan.mapping
+
     def _map(self, lanes: "Lanes") -> list[Group]:
-        """Map and group what can be sent; settle what cannot, before any request."""
-        today = self._pulse.now().date()
+        """Map and group what can be sent; settle what cannot, before any request.
+
+        Raises:
+            EveryoneRefused: it is a line of the mapping that rejects contact after contact.
+        """
+        context = RunContext(self._pulse.now(), self._run.plan.run_id)
         unsendable: list[Delivery] = []
-        mapped: list[tuple[Contact, Properties]] = []
+        mapped: list[tuple[Contact, Shaped]] = []
         for claim in list(self._waiting.values()):
             try:
-                fault = _fault_of(claim)
-                properties = (
+                fault = _fault_of(claim, lanes.mapping)
+                shaped = (
                     {}
                     if fault
-                    else to_properties(claim.contact, lanes.mapping, today, lanes.object_type)
+                    else to_properties(claim.contact, lanes.mapping, context, lanes.object_type)
                 )
             except Exception as ours:  # noqa: BLE001 - it must not bar the others
                 fault = Failed(self._own_fault(ours, claim.contact))
             if fault:
                 unsendable.append((self._waiting.pop(claim.contact.id), fault))
             else:
-                mapped.append((claim.contact, properties))
+                mapped.append((claim.contact, shaped))
         self._settle(unsendable)
         # However many cannot be sent, they keep no place from one that can.
         self._run.budget.give_back(sum(isinstance(fault, Rejected) for _, fault in unsendable))
-        return group_by_email(mapped)
+        return self._without_rejected(group_by_email(mapped), lanes.mapping)
+
+    def _without_rejected(self, groups: Sequence[Group], mapping: PropertyMapping) -> list[Group]:
+        """Conclude the groups that have a value which cannot be sent, and return the others."""
+        self._run.circuit_breaker.had_values(usable_fields(groups, mapping))
+        rejections = [(group, rejection_of(group, mapping)) for group in groups]
+        rejected: Ends = [(group, end) for group, end in rejections if end]
+        if rejected:
+            self._conclude(rejected)
+            self._run.budget.give_back(sum(len(group.members) for group, _ in rejected))
+        return [group for group, end in rejections if end is None]
 
     def _stumble(self, fault: Exception, group: Group | None) -> Outcome:
         return Failed(self._own_fault(fault, group.contact if group else None))
@@ -273,7 +299,7 @@ class Worker:
             self._withheld = []
         self._settle(certain)
         if circuit is CircuitState.OPEN and self._withheld:
-            raise EveryoneRefused(_everyone(self._withheld[-1][1]))
+            raise EveryoneRefused(said_of_everyone(self._withheld[-1][1], self._mapping))
 
     def _note_refusal(self, group: Group, outcome: Failed | Rejected | Stopped) -> None:
         _log_refusal(group, outcome)
@@ -349,36 +375,21 @@ class Worker:
 
 def _log_refusal(group: Group, outcome: Failed | Rejected | Stopped) -> None:
     # Without HubSpot's words, which may repeat the address.
+    who = "the mapping" if is_by_mapping(outcome.signature) else "HubSpot"
     for member in group.members:
         log.info(
-            "contact %s: HubSpot refused it, %s; correlation id %s",
+            "contact %s: %s refused it, %s; correlation id %s",
             member.id,
+            who,
             outcome.signature,
             outcome.correlation_id or "none",
             extra={"contact_id": str(member.id), "correlation_id": outcome.correlation_id},
         )
 
 
-def _fault_of(claim: Claim) -> Failed | Rejected | None:
+def _fault_of(claim: Claim, mapping: PropertyMapping) -> Failed | Rejected | None:
     """Return how a contact ends for which nothing need be sent; None where it can be sent."""
     if claim.is_out_of_attempts:
         return Failed(claim.death_notice)
-    fault = email_fault(claim.contact.email)
+    fault = email_fault(claim.contact.email, mapping.reject_emails)
     return Rejected(fault) if fault else None
-
-
-def _everyone(outcome: Outcome) -> str:
-    words = outcome.message if isinstance(outcome, UNDELIVERED) else ""
-    signature = signature_of(outcome)
-    if signature == RATE_LIMITED:
-        return words
-    if signature == UNAVAILABLE:
-        return (
-            "HubSpot answers, but takes no writes: contact after contact was refused. The last "
-            f"refusal: {words}"
-        )
-    return (
-        f"HubSpot refuses every contact alike ({signature}), so the fault is not theirs: look for "
-        "a used-up contact quota, a new rule or a required property in HubSpot, or a wrong "
-        f"property setting. The last refusal: {words}"
-    )

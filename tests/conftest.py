@@ -29,16 +29,22 @@ from hubspot_sync.rules.identity import Rename  # noqa: E402
 from hubspot_sync.rules.mapping import PropertyMapping  # noqa: E402
 from hubspot_sync.rules.reaction import Answer  # noqa: E402
 from hubspot_sync.rules.retry import RetryPolicy  # noqa: E402
-from hubspot_sync.rules.source import Key  # noqa: E402
+from hubspot_sync.rules.source import BUILT_IN_SOURCE, Key  # noqa: E402
 from hubspot_sync.run import Plan  # noqa: E402
 from hubspot_sync.store.contact_queue import ContactQueue  # noqa: E402
-from hubspot_sync.store.database import create_table, make_engine  # noqa: E402
+from hubspot_sync.store.database import make_engine  # noqa: E402
+from hubspot_sync.store.embedded import create_table  # noqa: E402
 from hubspot_sync.sync import Sync  # noqa: E402
 from tests.compiled import share_compiled_statements  # noqa: E402
 from tests.contacts import MAPPING, contacts_client  # noqa: E402
 from tests.memory import memory_folder  # noqa: E402
 from tests.postgres_server import postgres_server  # noqa: E402
-from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts  # noqa: E402
+from tests.tables import (  # noqa: E402
+    APP_TABLE,
+    CONTACTS,
+    PLAIN_TABLE,
+    Contacts,
+)
 
 # The suite has two minutes; what wants more examples asks for them.
 hypothesis.settings.register_profile("suite", max_examples=50)
@@ -154,7 +160,7 @@ def database_url(request: pytest.FixtureRequest, shape: str, tmp_path: Path) -> 
     if shape == "sqlite":
         url = f"sqlite:///{tmp_path / 'contacts.db'}"
         embedded = make_engine(url, create=True)
-        create_table(embedded)
+        create_table(embedded, BUILT_IN_SOURCE)
         embedded.dispose()
         return url
     return str(request.getfixturevalue(f"{shape}_url"))
@@ -187,7 +193,7 @@ def table(engine: Engine, shape: str) -> Contacts:
 @pytest.fixture
 def queue(engine: Engine, table: Contacts) -> ContactQueue:
     """The queue in that table."""
-    return ContactQueue(table.engine, policy=POLICY, lease=LEASE)
+    return ContactQueue(table.engine, CONTACTS, policy=POLICY, lease=LEASE)
 
 
 @dataclass
@@ -320,10 +326,15 @@ class Runs:
         """Return a run that has not begun."""
         # A signal ends a run, not the runs after it.
         self.pulse.ending._is_asked = self.pulse.ending.signal is not None
+        usual: dict[str, Any] = {
+            "mapping": MAPPING,
+            "lease": LEASE,
+            "attempts": POLICY.max_retries + 1,
+        }
         return Sync(
             self.table_queue,
             lambda: self.client,
-            Plan(mapping=MAPPING, lease=LEASE, attempts=POLICY.max_retries + 1, **plan),
+            Plan(**usual | plan),
             pulse=self.pulse,
             on_settled=self.on_settled,
         )

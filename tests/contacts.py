@@ -1,10 +1,12 @@
 """Contacts as ScraperSky's table has them, in few words."""
 
 from collections.abc import Collection
+from datetime import UTC, date, datetime, time
 
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.transport import Transport
-from hubspot_sync.rules.mapping import CONTACTS, Contact, built_in_mapping
+from hubspot_sync.rules.mapping import CONTACTS, Contact, PropertyMapping, built_in_mapping
+from hubspot_sync.rules.shaping import RunContext, to_properties
 from hubspot_sync.rules.source import Key
 
 
@@ -52,3 +54,15 @@ def edited(contact: Contact, **columns: str | None) -> Contact:
     stored_id = columns.pop("hubspot_contact_id", contact.hubspot_contact_id)
     values = tuple((dict(contact.values) | columns).items())
     return Contact(contact.id, email, values, stored_id)
+
+
+def context_of(day: date) -> RunContext:
+    """Return what a run at noon of that day goes by."""
+    return RunContext(datetime.combine(day, time(12), UTC), "c0ffee00")
+
+
+def properties_of(contact: Contact, mapping: PropertyMapping, day: date) -> dict[str, str]:
+    """Return what HubSpot is told of a contact whose values can all be sent."""
+    shaped = to_properties(contact, mapping, context_of(day))
+    assert all(isinstance(value, str) for value in shaped.values()), shaped
+    return {name: str(value) for name, value in shaped.items()}

@@ -31,7 +31,9 @@ from hubspot_sync.cli import app, deliver, set_up
 from hubspot_sync.clock import Pulse
 from hubspot_sync.console import runs, terminal
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.store import check_up, database, table
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
+from hubspot_sync.store import check_up, database
+from hubspot_sync.store.embedded import embedded_table
 
 FOLDER = Path(__file__).parent.parent / "docs" / "screens"
 START = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -94,7 +96,7 @@ class Stage:
         """Put contacts into the table, marked as the app marks them, one a second."""
         rows = [
             {
-                "id": _key(email),
+                "id": str(_key(email)),
                 "domain_id": str(_key(f"domain of {email}")),
                 "page_id": str(_key(f"page of {email}")),
                 "email": email,
@@ -107,7 +109,7 @@ class Stage:
             for number, (email, name, phone) in enumerate(people)
         ]
         with self.engine.begin() as connection:
-            connection.execute(insert(table.contacts), rows)
+            connection.execute(insert(embedded_table(BUILT_IN_SOURCE)), rows)
 
     def run(self, *arguments: str, ends_with: int = 0) -> None:
         """Run a command, which has the screen to itself."""

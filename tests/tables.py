@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy import Engine, text
 
-from hubspot_sync.rules.source import Key
+from hubspot_sync.rules.source import BUILT_IN_SOURCE, Key
+from hubspot_sync.store.source_table import SourceTable
+
+CONTACTS = SourceTable(BUILT_IN_SOURCE)
 
 _STATUSES = "('New', 'Selected', 'Queued', 'Processing', 'Complete', 'Error', 'Skipped')"
 _STATES = "('Queued', 'Processing', 'Complete', 'Error')"
@@ -98,7 +101,7 @@ class Contacts:
         *,
         age: timedelta = timedelta(minutes=1),
         **columns: Any,
-    ) -> UUID:
+    ) -> str:
         """Insert a contact that was last updated `age` ago; Selected and Queued if not told."""
         return self.add_all([email], age=age, **columns)[0]
 
@@ -108,13 +111,13 @@ class Contacts:
         *,
         age: timedelta = timedelta(minutes=1),
         **columns: Any,
-    ) -> list[UUID]:
+    ) -> list[str]:
         """Insert contacts that are alike but for their email, in one transaction."""
         rows = [
             {
-                "id": uuid4(),
-                "domain_id": uuid4(),
-                "page_id": uuid4(),
+                "id": str(uuid4()),
+                "domain_id": str(uuid4()),
+                "page_id": str(uuid4()),
                 "email": email,
                 "hubspot_sync_status": "Selected",
                 "hubspot_processing_status": "Queued",
@@ -129,7 +132,7 @@ class Contacts:
         values = ", ".join((*(f":{name}" for name in given), self._ago(age)))
         insert = text(f"INSERT INTO contacts ({names}) VALUES ({values})")
         with self.engine.begin() as connection:
-            connection.execute(insert, [self._keys(row) for row in rows])
+            connection.execute(insert, rows)
         return [row["id"] for row in rows]
 
     def change(self, key: Key, **columns: Any) -> None:
@@ -160,9 +163,7 @@ class Contacts:
     def row(self, key: Key) -> dict[str, Any]:
         """Return a contact as plain SQL shows it."""
         with self.engine.begin() as connection:
-            found = connection.execute(
-                text("SELECT * FROM contacts WHERE id = :id"), self._keys({"id": key})
-            )
+            found = connection.execute(text("SELECT * FROM contacts WHERE id = :id"), {"id": key})
             return dict(found.mappings().one())
 
     def rows(self) -> list[dict[str, Any]]:
@@ -190,12 +191,7 @@ class Contacts:
 
     def _execute(self, statement: str, values: Mapping[str, object]) -> None:
         with self.engine.begin() as connection:
-            connection.execute(text(statement), self._keys(values))
-
-    def _keys(self, values: Mapping[str, object]) -> dict[str, object]:
-        return {
-            name: str(value) if isinstance(value, UUID) else value for name, value in values.items()
-        }
+            connection.execute(text(statement), values)
 
     def _ago(self, ago: timedelta) -> str:
         seconds = ago.total_seconds()

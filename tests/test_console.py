@@ -41,7 +41,7 @@ from tests.for_each import for_each
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
-KEY = UUID(int=1)
+KEY = str(UUID(int=1))
 MOST_LINES_A_ROW = 60
 """An error of 500 characters in the narrowest column, and some to spare."""
 
@@ -272,7 +272,7 @@ def test_table_shows_no_more_than_fifty_rows() -> None:
 @given(words)
 def test_sentences_and_errors_obey_no_word(told: str) -> None:
     error = RunStopped(told)
-    properties = [PropertyReport(CustomProperty(*["x"] * 4), PropertyState.DIFFERS, told)]
+    properties = [PropertyReport(CustomProperty("x", "x", "x", "x"), PropertyState.DIFFERS, told)]
     held = [{"id": "1", "properties": {"email": told, "firstname": told, "phone": told}}]
     for show in (
         lambda: console.say(told),

@@ -80,7 +80,7 @@ def reader(pipe: Path) -> Iterator[Reader]:
 
 
 def contact() -> ContactReport:
-    return ContactReport(uuid4(), "ada@example.com", OutcomeName.CREATED, 1, 4)
+    return ContactReport(str(uuid4()), "ada@example.com", OutcomeName.CREATED, 1, 4)
 
 
 @pytest.mark.timeout(30)
@@ -171,7 +171,7 @@ def test_outcomes_that_fit_nowhere_are_told_once_and_the_others_are_written(
 
 
 def test_words_that_no_encoding_has_are_escaped(tmp_path: Path) -> None:
-    odd = ContactReport(uuid4(), None, OutcomeName.FAILED, 1, 4, error="half \ud83d a face, é")
+    odd = ContactReport(str(uuid4()), None, OutcomeName.FAILED, 1, 4, error="half \ud83d a face, é")
     with OutcomeFile(tmp_path / "out.jsonl", "run") as file:
         file.note(odd)
     text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")

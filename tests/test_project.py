@@ -333,7 +333,7 @@ def test_the_json_document_in_the_readme_has_the_programs_keys(
 ) -> None:
     found = re.search(r"```json\n(.*?)```", section("`--json`"), re.DOTALL)
     assert found
-    contact = ContactReport(UUID(int=0), "a@example.org", OutcomeName.UPDATED, 1, 4)
+    contact = ContactReport(str(UUID(int=0)), "a@example.org", OutcomeName.UPDATED, 1, 4)
     console.show_run(RunReport("sync-queue", "0", RunState.DONE, contacts=(contact,)), as_json=True)
 
     assert shape_of(json.loads(found[1])) == shape_of(json.loads(capsys.readouterr().out))

@@ -29,6 +29,7 @@ from hubspot_sync.cli.parts import (
     open_engine,
     open_queue,
     read_settings,
+    source_table,
 )
 from hubspot_sync.errors import Refused, WrongUsage
 from hubspot_sync.report import (
@@ -121,7 +122,7 @@ def sync_queue(
     def look() -> "Overview":
         from hubspot_sync.store.overview import look_at_queue
 
-        return look_at_queue(engine, settings.lease, patience=PATIENCE)
+        return look_at_queue(engine, source_table(settings), settings.lease, patience=PATIENCE)
 
     show = _Show(settings.mail, as_json=as_json, quiet=quiet, report=report)
     run = _Begun(settings, engine, plan, show)
@@ -167,7 +168,7 @@ def sync_one(
     settings = read_settings(env_file)
     settings.require_api_key()
     engine = open_engine(settings)
-    key = find_one(engine, named)
+    key = find_one(engine, source_table(settings), named)
     if dry_run:
         queue = open_queue(settings, engine)
         row = queue.read_one(key)
@@ -329,6 +330,7 @@ def _plan_contacts(
     from hubspot_sync.hubspot.careful_lane import Lanes
     from hubspot_sync.hubspot.portal import look_at_portal
     from hubspot_sync.hubspot.preview import preview
+    from hubspot_sync.rules.shaping import RunContext
 
     if not rows:
         return []
@@ -339,4 +341,4 @@ def _plan_contacts(
     lanes = Lanes(client, mapping, client.object_type, queue.may_be_renamed)
     notices = {row.contact.id: queue.death_notice(row) for row in rows}
     faults = {key: notice for key, notice in notices.items() if notice}
-    return preview(lanes, [row.contact for row in rows], pulse.now().date(), faults)
+    return preview(lanes, [row.contact for row in rows], RunContext(pulse.now()), faults)

@@ -16,11 +16,16 @@ from hubspot_sync.cli.frame import (
     Verbose,
     app,
     confirm,
-    contact_key,
     contact_named,
     reported,
 )
-from hubspot_sync.cli.parts import find_one, open_engine, open_queue, read_settings
+from hubspot_sync.cli.parts import (
+    find_one,
+    open_engine,
+    open_queue,
+    read_settings,
+    source_table,
+)
 from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.lifecycle import SyncStatus
@@ -62,7 +67,7 @@ def status(
 
     settings = read_settings(env_file)
     engine = open_engine(settings)
-    found = look_at_queue(engine, settings.lease)
+    found = look_at_queue(engine, source_table(settings), settings.lease)
     runs = count_taken(engine, settings.database_url, settings.max_instances)
     told = alarms_of(
         found, runs=runs, is_enabled=bool(settings.api_key), interval=settings.interval
@@ -112,14 +117,15 @@ def enqueue(
     """  # noqa: D301
     del verbose, log_format
     from hubspot_sync import console
-    from hubspot_sync.store.marking import Marking, Selection
+    from hubspot_sync.store.marking import Marking
+    from hubspot_sync.store.selection import Selection
 
-    ids = [contact_key(each) for each in contact_ids or []]
+    ids = contact_ids or []
     wanted = Selection(
         contact_ids=ids,
         email=email,
         status=SyncStatus(status) if status else None,
-        domain_id=contact_key(domain_id, "domain id") if domain_id else None,
+        domain_id=domain_id,
         every=every,
     )
     if not wanted.is_one:
@@ -130,7 +136,7 @@ def enqueue(
         raise WrongUsage("--limit is for --email, --status, --domain-id and --all, not for ids.")
     settings = read_settings(env_file)
     engine = open_engine(settings)
-    marking = Marking(engine, lease=settings.lease)
+    marking = Marking(engine, source_table(settings), lease=settings.lease)
     preview = marking.look_at_enqueue(wanted, rows_wanted=0, limit=limit)
     _require_all(ids, preview)
     if preview.total > MOST_WITHOUT_ASKING and not marking.has_synced():
@@ -180,13 +186,14 @@ def skip(
     """  # noqa: D301
     del verbose, log_format
     from hubspot_sync import console
-    from hubspot_sync.store.marking import Marking, Selection
+    from hubspot_sync.store.marking import Marking
+    from hubspot_sync.store.selection import Selection
 
     named = [contact_named(each) for each in contact]
     settings = read_settings(env_file)
-    engine = open_engine(settings)
-    wanted = Selection(contact_ids=list({find_one(engine, each): None for each in named}))
-    marking = Marking(engine, lease=settings.lease)
+    engine, contacts = open_engine(settings), source_table(settings)
+    wanted = Selection(contact_ids=list({find_one(engine, contacts, each): None for each in named}))
+    marking = Marking(engine, contacts, lease=settings.lease)
     preview = marking.look_at_skip(wanted)
     _require_all(wanted.contact_ids, preview)
     count, held = (0, preview.held) if dry_run else marking.skip(wanted)
@@ -236,15 +243,16 @@ def reset(
     """  # noqa: D301
     del verbose, log_format
     from hubspot_sync import console
-    from hubspot_sync.store.marking import Marking, Selection
+    from hubspot_sync.store.marking import Marking
     from hubspot_sync.store.reset_copy import ResetCopy
+    from hubspot_sync.store.selection import Selection
 
-    ids = [contact_key(each) for each in contact_ids or []]
+    ids = contact_ids or []
     wanted = Selection(contact_ids=ids, status=status, every=every)
     if not wanted.is_one:
         raise WrongUsage("Name contacts, or --status, or --all: one of the three, and only one.")
     settings = read_settings(env_file)
-    marking = Marking(open_engine(settings), lease=settings.lease)
+    marking = Marking(open_engine(settings), source_table(settings), lease=settings.lease)
     preview = marking.look_at_reset(wanted, rows_wanted=console.MOST_ROWS)
     _require_all(ids, preview)
     if not as_json and preview.total:

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -17,7 +16,7 @@ from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.report import LogFormat
 
 if TYPE_CHECKING:
-    from hubspot_sync.store.marking import Selection
+    from hubspot_sync.store.selection import Selection
 
 app = typer.Typer(
     name="hubspot-sync",
@@ -128,30 +127,11 @@ def options(
     del version
 
 
-def contact_key(text: str, what: str = "contact id") -> UUID:
-    """Return the key that a person typed.
-
-    Raises:
-        WrongUsage: it is not a UUID.
-    """
-    try:
-        return UUID(text)
-    except ValueError:
-        raise WrongUsage(
-            f"{text[:80]!r} is not a {what}: it must be a UUID such as "
-            "6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b, as in the table's column of that name."
-        ) from None
-
-
 def contact_named(text: str) -> "Selection":
-    """Return what a person names a contact by: its email where there is an @, else its key.
+    """Return what a person names a contact by: its email where there is an @, else its key."""
+    from hubspot_sync.store.selection import Selection
 
-    Raises:
-        WrongUsage: it is neither.
-    """
-    from hubspot_sync.store.marking import Selection
-
-    return Selection(email=text) if "@" in text else Selection(contact_ids=[contact_key(text)])
+    return Selection(email=text) if "@" in text else Selection(contact_ids=[text])
 
 
 def confirm(question: str) -> None:

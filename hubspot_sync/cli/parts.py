@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from hubspot_sync.rules.source import Key
     from hubspot_sync.run import Plan
     from hubspot_sync.store.contact_queue import ContactQueue
-    from hubspot_sync.store.marking import Selection
+    from hubspot_sync.store.selection import Selection
+    from hubspot_sync.store.source_table import SourceTable
 
 MOST_NAMESAKES = 10
 """Contacts with one email whose ids a message lists."""
@@ -63,7 +64,9 @@ def open_engine(settings: Settings) -> "Engine":
     from hubspot_sync.store.database import make_engine
 
     # One connection a worker, one for the run's place, one to spare.
-    engine = make_engine(settings.database_url, pool_size=settings.workers + 2)
+    engine = make_engine(
+        settings.database_url, table=settings.source.table, pool_size=settings.workers + 2
+    )
     close_with_command(engine.dispose)
     return engine
 
@@ -72,10 +75,19 @@ def open_queue(settings: Settings, engine: "Engine") -> "ContactQueue":
     """Return the queue in the contacts table."""
     from hubspot_sync.store.contact_queue import ContactQueue
 
-    return ContactQueue(engine, policy=settings.retry_policy, lease=settings.lease)
+    return ContactQueue(
+        engine, source_table(settings), policy=settings.retry_policy, lease=settings.lease
+    )
 
 
-def find_one(engine: "Engine", named: "Selection") -> "Key":
+def source_table(settings: Settings) -> "SourceTable":
+    """Return the table that contacts come from, for statements."""
+    from hubspot_sync.store.source_table import SourceTable
+
+    return SourceTable(settings.source)
+
+
+def find_one(engine: "Engine", contacts: "SourceTable", named: "Selection") -> "Key":
     """Return the key of the one contact that a person named by its id or its email.
 
     That there is a contact with an id is for the caller to see.
@@ -83,12 +95,12 @@ def find_one(engine: "Engine", named: "Selection") -> "Key":
     Raises:
         WrongUsage: no contact has the email, or several have.
     """
-    from hubspot_sync.store.marking import find_keys
+    from hubspot_sync.store.selection import find_keys
 
     if named.contact_ids:
         return named.contact_ids[0]
     shown = repr((named.email or "")[:80])
-    keys = find_keys(engine, named)
+    keys = find_keys(engine, contacts, named)
     if not keys:
         raise WrongUsage(
             f"No contact has the email {shown}. See whether it is spelt as in the table, and "

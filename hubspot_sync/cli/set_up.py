@@ -15,7 +15,7 @@ from hubspot_sync.cli.frame import (
     close_with_command,
     reported,
 )
-from hubspot_sync.cli.parts import new_pulse, open_client, open_engine, read_settings
+from hubspot_sync.cli.parts import new_pulse, open_client, open_engine, read_settings, source_table
 from hubspot_sync.report import LogFormat
 from hubspot_sync.settings import Settings
 
@@ -82,29 +82,31 @@ def init_db(
     """  # noqa: D301
     del verbose, log_format
     from hubspot_sync import console
-    from hubspot_sync.store.database import create_table, has_table, make_engine
+    from hubspot_sync.store.database import make_engine
+    from hubspot_sync.store.embedded import create_table, has_table
     from hubspot_sync.store.indexes import (
-        INDEXES,
         create_indexes,
         has_index,
         require_indexable,
+        wanted_indexes,
     )
 
     settings = read_settings(env_file)
-    engine = make_engine(settings.database_url, create=not dry_run)
+    contacts = source_table(settings)
+    engine = make_engine(settings.database_url, table=contacts.name, create=not dry_run)
     close_with_command(engine.dispose)
     made: dict[str, str] = {}
     if dry_run:
-        is_there = has_table(engine)
+        is_there = has_table(engine, settings.source)
         if indexes and is_there:
-            require_indexable(engine)
-        made["contacts"] = "exists" if is_there else "would create"
-        for name in [each.name for each in INDEXES] if indexes else ():
-            exists = is_there and has_index(engine, name)
+            require_indexable(engine, contacts)
+        made[contacts.name] = "exists" if is_there else "would create"
+        for name in [each.name for each in wanted_indexes(contacts)] if indexes else ():
+            exists = is_there and has_index(engine, contacts, name)
             made[name] = "exists" if exists else "would create"
     else:
-        made["contacts"] = "created" if create_table(engine) else "exists"
-        for name, is_new in create_indexes(engine) if indexes else ():
+        made[contacts.name] = "created" if create_table(engine, settings.source) else "exists"
+        for name, is_new in create_indexes(engine, contacts) if indexes else ():
             made[name] = "created" if is_new else "exists"
     console.show_database(made, as_json=as_json)
     return 0
@@ -156,7 +158,7 @@ def _check_up(settings: Settings) -> "list[Check]":
     except WrongUsage as fault:
         checks += [Check("database", CheckState.MEND, str(fault), "Correct DATABASE_URL.")]
     else:
-        checks += look_at_database(engine)
+        checks += look_at_database(engine, source_table(settings))
         is_there = all(
             check.about != "database" or check.state is CheckState.OK for check in checks
         )

@@ -70,8 +70,18 @@ def to_definition(entry: object) -> PropertyDefinition:
             type=str(entry.get("type")),
             field_type=str(entry.get("fieldType")),
             read_only=isinstance(metadata, Mapping) and metadata.get("readOnlyValue") is True,
+            options=_options(entry.get("options")),
+            archived=entry.get("archived") is True,
         )
     raise not_promised("a property")
+
+
+def _options(listed: object) -> tuple[str, ...]:
+    """Return the internal values of a property's options."""
+    options = listed if isinstance(listed, list) else []
+    return tuple(
+        str(each["value"]) for each in options if isinstance(each, Mapping) and "value" in each
+    )
 
 
 def not_promised(what: str) -> Unavailable:

@@ -24,7 +24,7 @@ from hubspot_sync.hubspot.ends import Conclude, Cut, Ends, Exposure, Stumble
 from hubspot_sync.rules.accounting import Account, Input, account
 from hubspot_sync.rules.circuit_breaker import THRESHOLD, outcome_of
 from hubspot_sync.rules.grouping import Group, halves
-from hubspot_sync.rules.identity import HubSpotRecord, holds_what_was_sent
+from hubspot_sync.rules.identity import HubSpotRecord
 from hubspot_sync.rules.plan import (
     Absence,
     Need,
@@ -254,6 +254,11 @@ class _Batch:
             for email, rename in renames.items():
                 self._see(self._open[email], may_rename=rename.record_id in free)
 
+    def _ask_clearings(self) -> None:
+        """Ask, last before the updates, which values may be cleared."""
+        for email, free in self._lanes.freed(self._targets(new=False)).items():
+            self._see(self._open[email], may_clear=free)
+
     # Writing
 
     def _create(self) -> None:
@@ -263,6 +268,7 @@ class _Batch:
         self._look_up_owners(owners)
 
     def _update(self) -> None:
+        self._ask_clearings()
         plans = self._plans(new=False)
         kept = [each for each in plans if each.write.kind is WriteKind.NOTHING]
         self._conclude(
@@ -276,12 +282,16 @@ class _Batch:
 
     def _plans(self, *, new: bool) -> list[RecordPlan]:
         """Plan a write for each record that is to be created, or to be updated."""
+        return plan_records(self._targets(new=new), self._lanes.mapping, self._lanes.object_type)
+
+    def _targets(self, *, new: bool) -> list[tuple[Group, Target]]:
+        """Return the groups that get a new record, or those whose record is known."""
         targets: list[tuple[Group, Target]] = []
         for group in self._undecided():
             target = target_of(group, self._seen[group.email], self._lanes.mapping)
             if isinstance(target, Target) and (target.record is None) is new:
                 targets.append((group, target))
-        return plan_records(targets, self._lanes.mapping, self._lanes.object_type)
+        return targets
 
     def _send_creates(self, part: Sequence[RecordPlan], tries: int) -> Account:
         """Send creates; where the answer is lost, look before they are sent again."""
@@ -312,7 +322,7 @@ class _Batch:
             trace_id = plans[email].trace_id
             if not isinstance(record, HubSpotRecord):
                 seen.unnamed.append(trace_id)
-            elif holds_what_was_sent(record, plans[email].write.properties):
+            elif self._lanes.holds(record, plans[email].write):
                 seen.confirmed[trace_id] = record
             else:
                 there = Conflict("it has the email already", existing_id=record.id)
@@ -437,6 +447,7 @@ class _Batch:
         by_email: HubSpotRecord | Absence | None = None,
         by_id: HubSpotRecord | Absence | None = None,
         may_rename: bool | None = None,
+        may_clear: frozenset[str] | None = None,
     ) -> None:
         seen = self._seen[group.email]
         self._seen[group.email] = replace(
@@ -444,6 +455,7 @@ class _Batch:
             by_email=by_email or seen.by_email,
             by_id=by_id or seen.by_id,
             may_rename=seen.may_rename if may_rename is None else may_rename,
+            may_clear=seen.may_clear if may_clear is None else may_clear,
         )
 
     def _leave(self, groups: Iterable[Group]) -> None:

@@ -16,10 +16,22 @@ from hubspot_sync.errors import (
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.ends import Cut, Exposure
 from hubspot_sync.rules.circuit_breaker import outcome_of
+from hubspot_sync.rules.clearing import AskClearings, clear_nothing
 from hubspot_sync.rules.grouping import Group
 from hubspot_sync.rules.identity import AskRenames, HubSpotRecord, holds_what_was_sent
 from hubspot_sync.rules.mapping import ObjectType, PropertyMapping
-from hubspot_sync.rules.plan import Absence, Need, PlannedWrite, Seen, WriteKind, plan
+from hubspot_sync.rules.plan import (
+    Absence,
+    Entry,
+    Need,
+    PlannedWrite,
+    Seen,
+    Target,
+    WriteKind,
+    clearings,
+    plan,
+    target_of,
+)
 from hubspot_sync.rules.reaction import (
     RATE_LIMITED,
     UNAVAILABLE,
@@ -43,16 +55,32 @@ class Lanes:
         mapping: fitted to the portal.
         object_type: the kind of record that contacts become.
         may_be_renamed: asked last before an update that sends a new address.
+        may_be_cleared: asked last before an update that clears a value.
     """
 
     client: HubSpotClient
     mapping: PropertyMapping
     object_type: ObjectType
     may_be_renamed: AskRenames
+    may_be_cleared: AskClearings = clear_nothing
 
     def plan(self, group: Group, seen: Seen) -> PlannedWrite | Need:
         """Return what a write of one group does, or what has to be found out first."""
         return plan(group, seen, self.mapping, self.object_type)
+
+    def freed(self, entries: Sequence[Entry]) -> dict[str, frozenset[str]]:
+        """Ask the table what may be cleared, where that is at hand; return it by address."""
+        asked = {each.record_id: each for each in clearings(entries, self.mapping)}
+        free = self.may_be_cleared(list(asked.values())) if asked else {}
+        return {
+            group.email: free.get(target.record.id, frozenset())
+            for group, target in entries
+            if target.record is not None and target.record.id in asked
+        }
+
+    def holds(self, record: HubSpotRecord, write: PlannedWrite) -> bool:
+        """Tell whether a record shows what a write without an answer has sent."""
+        return holds_what_was_sent(record, write.properties, self.mapping)
 
     @property
     def read_properties(self) -> Sequence[str]:
@@ -177,8 +205,15 @@ class _Upsert:
                 case Need.RENAME if isinstance(seen.by_id, HubSpotRecord):
                     rename = self._group.rename_of(seen.by_id)
                     seen = replace(seen, may_rename=bool(self._lanes.may_be_renamed([rename])))
+                case Need.CLEARING:
+                    seen = replace(seen, may_clear=self._free_to_clear(seen))
                 case _:
                     raise AssertionError(f"a look-up by email always tells, and yet: {step}")
+
+    def _free_to_clear(self, seen: Seen) -> frozenset[str]:
+        target = target_of(self._group, seen, self._lanes.mapping)
+        freed = self._lanes.freed([(self._group, target)]) if isinstance(target, Target) else {}
+        return freed.get(self._group.email, frozenset())
 
     def _write(self, write: PlannedWrite, seen: Seen) -> Delivered | Seen:
         if write.record_id is None:
@@ -214,7 +249,7 @@ class _Upsert:
                 raise trouble
             self._client.transport.wait(trouble.wait_seconds, self._creates_without_answer)
             return seen
-        if holds_what_was_sent(found, write.properties):
+        if self._lanes.holds(found, write):
             return Delivered(found.id, created=True)
         return Seen(by_email=found)
 
@@ -242,7 +277,7 @@ class _Upsert:
         self.wrote = self.wrote or trouble.outcome_unknown
         if trouble.outcome_unknown:
             found = self._read(record_id)
-            if found is not None and holds_what_was_sent(found, write.properties):
+            if found is not None and self._lanes.holds(found, write):
                 return Delivered(found.id, created=False)
         raise trouble
 
@@ -258,7 +293,7 @@ class _Upsert:
         found = self._read(record_id)
         if found is None:
             return self._look_up_again()
-        if found.id == updated or holds_what_was_sent(found, write.properties):
+        if found.id == updated or self._lanes.holds(found, write):
             return Delivered(found.id, created=False)
         return Seen(by_email=found)
 

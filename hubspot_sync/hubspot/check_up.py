@@ -1,10 +1,13 @@
 """What `doctor` asks HubSpot: the token, its scopes, the properties, the day's quota."""
 
+from collections.abc import Mapping
+
 from hubspot_sync.errors import HubSpotDenied, HubSpotSyncError, NotFound, QuotaSpent, Unavailable
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.report import Check, CheckState
-from hubspot_sync.rules.mapping import PropertyMapping, differences
+from hubspot_sync.rules.mapping import PropertyDefinition, PropertyMapping
+from hubspot_sync.rules.portal_fit import differences, faults_against
 from hubspot_sync.rules.reaction import rate_limit_used_up
 
 NEEDED_SCOPES = (
@@ -93,12 +96,14 @@ def _scopes(client: HubSpotClient, token: str) -> Check:
 def _properties(client: HubSpotClient, mapping: PropertyMapping) -> list[Check]:
     wanted = mapping.custom_properties
     try:
-        found = client.read_properties([custom.name for custom in wanted])
+        found = client.read_properties(mapping.checked_properties)
     except Unavailable as trouble:
         mend = "Look at https://status.hubspot.com, and run doctor again."
         return [Check("properties", CheckState.UNREACHABLE, f"no usable answer: {trouble}", mend)]
     except HubSpotSyncError as refusal:
         return [Check("properties", CheckState.MEND, str(refusal), _CLICKS)]
+    if mapping.file is not None:
+        return _properties_of_file(mapping, found)
     checks = []
     for custom in wanted:
         if custom.name not in found:
@@ -111,6 +116,17 @@ def _properties(client: HubSpotClient, mapping: PropertyMapping) -> list[Check]:
         else:
             checks.append(Check("properties", CheckState.OK, f"{custom.name}, {custom.type}"))
     return checks
+
+
+def _properties_of_file(
+    mapping: PropertyMapping, found: Mapping[str, PropertyDefinition]
+) -> list[Check]:
+    faults = faults_against(mapping, found)
+    if not faults:
+        words = f"{len(mapping.checked_properties)} properties are as {mapping.file} has them"
+        return [Check("properties", CheckState.OK, words)]
+    mend = "Correct the mapping, or the property in HubSpot (Settings, Properties)."
+    return [Check("properties", CheckState.MEND, fault, mend) for fault in faults]
 
 
 def _quota(pace: Pace, reserve_percent: int) -> Check:

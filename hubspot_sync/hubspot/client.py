@@ -314,7 +314,8 @@ class HubSpotClient:
                 "type": wanted.type,
                 "fieldType": wanted.field_type,
                 "groupName": self.object_type.group,
-            },
+            }
+            | ({"options": _options(wanted)} if wanted.options else {}),
             repeatable=False,
         )
         if to_definition(body).name != wanted.name:
@@ -360,3 +361,10 @@ class HubSpotClient:
                     )
                 )
         return refusals
+
+
+def _options(wanted: CustomProperty) -> list[dict[str, object]]:
+    return [
+        {"label": label, "value": value, "displayOrder": order, "hidden": False}
+        for order, (value, label) in enumerate(wanted.options)
+    ]

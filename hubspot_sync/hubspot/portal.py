@@ -10,6 +10,7 @@ from hubspot_sync.errors import (
     ContactRejected,
     HubSpotDown,
     HubSpotSyncError,
+    MappingUnfit,
     NotFound,
     Unavailable,
     WrongPortal,
@@ -20,10 +21,9 @@ from hubspot_sync.rules.mapping import (
     CustomProperty,
     PropertyDefinition,
     PropertyMapping,
-    differences,
-    fitted,
 )
 from hubspot_sync.rules.pace import next_midnight
+from hubspot_sync.rules.portal_fit import differences, faults_against, fitted
 from hubspot_sync.rules.reaction import property_missing, rate_limit_used_up
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def look_at_portal(
     Raises:
         WrongPortal: the token opens another portal.
         PropertyMissing: `create-properties` has not been run.
+        MappingUnfit: the portal does not have what the mapping file fills.
         HubSpotDown: HubSpot does not answer, or not as it should.
     """
     with explained():
@@ -93,8 +94,13 @@ def _require_portal(client: HubSpotClient, portal_id: str) -> None:
 
 
 def _fit(client: HubSpotClient, mapping: PropertyMapping) -> PropertyMapping:
-    wanted = [custom.name for custom in mapping.custom_properties]
-    found = client.read_properties(wanted)
+    wanted = mapping.checked_properties
+    found = client.read_properties(wanted) if wanted else {}
+    if mapping.file is not None:
+        faults = faults_against(mapping, found)
+        if faults:
+            raise MappingUnfit(faults)
+        return fitted(mapping, found)
     missing = [name for name in wanted if name not in found]
     if missing:
         raise property_missing(missing)

@@ -3,16 +3,15 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 
 from hubspot_sync.errors import Conflict, ContactRejected, NotFound, Unavailable
 from hubspot_sync.hubspot.careful_lane import Lanes
 from hubspot_sync.hubspot.client import MOST_INPUTS
 from hubspot_sync.hubspot.portal import explained
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange
-from hubspot_sync.rules.grouping import Group, Properties, group_by_email, halves
+from hubspot_sync.rules.grouping import Group, group_by_email, halves
 from hubspot_sync.rules.identity import HubSpotRecord
-from hubspot_sync.rules.mapping import Contact, email_fault, to_properties
+from hubspot_sync.rules.mapping import Contact, email_fault
 from hubspot_sync.rules.plan import (
     Absence,
     Need,
@@ -23,7 +22,10 @@ from hubspot_sync.rules.plan import (
     plan_records,
     target_of,
 )
+from hubspot_sync.rules.rejection import rejection_of
 from hubspot_sync.rules.retry import REQUEST_TRIES
+from hubspot_sync.rules.settlement import Rejected
+from hubspot_sync.rules.shaping import RunContext, Shaped, to_properties
 from hubspot_sync.rules.source import Key
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ Told = tuple[list[HubSpotRecord], frozenset[str]]
 def preview(
     lanes: Lanes,
     contacts: Sequence[Contact],
-    today: date,
+    context: RunContext,
     faults: Mapping[Key, str] | None = None,
 ) -> list[PlannedContact]:
     """Return of each contact what a run would do, in the order given.
@@ -50,25 +52,31 @@ def preview(
     Args:
         lanes: what a run's lanes go by.
         contacts: in the order of their claims.
-        today: the date in UTC.
+        context: what generated values are made of.
         faults: why some contacts would fail before anything is sent.
 
     Raises:
         HubSpotDown: HubSpot does not answer, or not as it should.
     """
     plans: dict[Key, PlannedContact] = {}
-    mapped: list[tuple[Contact, Properties]] = []
+    mapped: list[tuple[Contact, Shaped]] = []
     for contact in contacts:
-        notice, fault = (faults or {}).get(contact.id), email_fault(contact.email)
+        notice = (faults or {}).get(contact.id)
+        fault = email_fault(contact.email, lanes.mapping.reject_emails)
         if notice or fault:
             action = PlannedAction.FAIL if notice else PlannedAction.REJECT
             plans[contact.id] = PlannedContact(
                 contact.id, contact.email, action, message=notice or fault
             )
         else:
-            properties = to_properties(contact, lanes.mapping, today, lanes.object_type)
-            mapped.append((contact, properties))
-    groups = group_by_email(mapped)
+            shaped = to_properties(contact, lanes.mapping, context, lanes.object_type)
+            mapped.append((contact, shaped))
+    groups: list[Group] = []
+    for group in group_by_email(mapped):
+        if rejection := rejection_of(group, lanes.mapping):
+            plans |= {each.id: _rejected(each, group, rejection) for each in group.members}
+        else:
+            groups.append(group)
     looked = _Looked(lanes)
     with explained():
         for start in range(0, len(groups), MOST_INPUTS):
@@ -91,12 +99,18 @@ class _Looked:
         seen = self._by_email(groups)
         seen |= self._by_stored_id(self._in_need_of(Need.STORED_RECORD, groups, seen), seen)
         seen |= self._renamed(self._in_need_of(Need.RENAME, groups, seen), seen)
+        targets: list[tuple[Group, Target]] = []
         for group in groups:
             target = target_of(group, seen[group.email], self._lanes.mapping)
             if isinstance(target, Target):
-                self._targets.append((group, target))
+                targets.append((group, target))
             else:
                 self._unknown.append(group)
+        freed = self._lanes.freed(targets)
+        self._targets += [
+            (group, replace(target, may_clear=freed.get(group.email, target.may_clear)))
+            for group, target in targets
+        ]
 
     def _in_need_of(
         self, need: Need, groups: Sequence[Group], seen: Mapping[str, Seen]
@@ -181,6 +195,16 @@ class _Looked:
                 )
 
 
+def _rejected(contact: Contact, group: Group, rejection: Rejected) -> PlannedContact:
+    return PlannedContact(
+        contact.id,
+        contact.email,
+        PlannedAction.REJECT,
+        message=rejection.message,
+        shared_with=group.shared_with(contact.id),
+    )
+
+
 def _planned(record: RecordPlan) -> Iterator[PlannedContact]:
     write = record.write
     changes = tuple(
@@ -196,4 +220,6 @@ def _planned(record: RecordPlan) -> Iterator[PlannedContact]:
                 changes=changes,
                 unchanged=write.same,
                 shared_with=group.shared_with(member.id),
+                kept=write.kept,
+                dropped=write.dropped,
             )

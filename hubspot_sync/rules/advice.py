@@ -29,7 +29,7 @@ _REASONS = tuple(
     (re.compile(pattern), reason)
     for pattern, reason in (
         (
-            r"HubSpot refuses every contact alike",
+            r"HubSpot refuses every contact alike|The mapping rejects every contact alike",
             Reason("refused like all others", "See the last run's mail, and doctor."),
         ),
         (
@@ -44,6 +44,7 @@ _REASONS = tuple(
         ),
         (r"The contact has no email", Reason("no email address", _CORRECT)),
         (r"The email address cannot be one", Reason("not an email address", _CORRECT)),
+        (r"The email address is a placeholder", Reason("a placeholder address", _CORRECT)),
         (
             r"Its worker died at each",
             Reason("its worker died each time", "Read those runs' logs; then sync-one ID -v."),
@@ -89,6 +90,7 @@ _BLOCKED = re.compile(r"\bgdpr[ _-]?(blacklist|block)", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"HubSpot refused the contact: (?:(?P<name>\w+): )?(?:.*?\((?P<code>[A-Z_0-9]+)\))?"
 )
+_NOT_SENT = re.compile(r"The value of .+? cannot be sent to (?P<name>\w+): ")
 _VARYING = re.compile(r"\d+|'[^']*'|\"[^\"]*\"|\S+@\S+")
 
 
@@ -97,6 +99,8 @@ def reason_of(error: str) -> Reason:
     for pattern, reason in _REASONS:
         if pattern.match(error):
             return reason
+    if not_sent := _NOT_SENT.match(error):
+        return Reason(f"a value that {not_sent['name']} cannot take"[:60], _CORRECT)
     refusal = _REFUSAL.match(error)
     if refusal:
         return _refusal(error, refusal["name"], refusal["code"])

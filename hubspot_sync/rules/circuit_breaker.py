@@ -7,10 +7,14 @@ refusal that could still turn out to concern every contact is withheld, not sett
 clear.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from hubspot_sync.errors import ContactRejected, Signature
+from hubspot_sync.rules.invalid import InvalidCode
+from hubspot_sync.rules.mapping import PropertyMapping
+from hubspot_sync.rules.portal_fit import place_of
 from hubspot_sync.rules.reaction import GDPR_BLOCKED, RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import Failed, Outcome, Rejected, Stopped
 
@@ -19,6 +23,7 @@ THRESHOLD = 10
 
 _NO_ANSWERS = (UNAVAILABLE, RATE_LIMITED)
 _ALWAYS_ITS_OWN = frozenset({"INVALID_EMAIL", GDPR_BLOCKED})
+_BY_MAPPING = frozenset(InvalidCode)
 
 
 def outcome_of(refusal: ContactRejected) -> Outcome:
@@ -37,12 +42,80 @@ def signature_of(outcome: Outcome) -> Signature | None:
     return outcome.signature if isinstance(outcome, Failed | Rejected) else None
 
 
+def is_by_mapping(signature: Signature | None) -> bool:
+    """Tell whether it is the mapping that rejects, before HubSpot was asked."""
+    return signature is not None and signature.code in _BY_MAPPING
+
+
+def said_of_everyone(outcome: Outcome, mapping: PropertyMapping) -> str:
+    """Say why a run stops whose contacts are refused alike.
+
+    Args:
+        outcome: the last one's.
+        mapping: whose line may be the cause.
+    """
+    words = outcome.message if isinstance(outcome, Failed | Rejected | Stopped) else ""
+    signature = signature_of(outcome)
+    if signature == RATE_LIMITED:
+        return words
+    if signature == UNAVAILABLE:
+        return (
+            "HubSpot answers, but takes no writes: contact after contact was refused. The last "
+            f"refusal: {words}"
+        )
+    if is_by_mapping(signature):
+        return (
+            f"The mapping rejects every contact alike ({signature}), so the fault is not theirs: "
+            f"correct the mapping, or what fills the column. The last rejection: {words}"
+        )
+    line = mapping.field_of(signature.property_name or "") if signature else None
+    place = f"; {place_of(mapping, line)}" if line and mapping.file else ""
+    return (
+        f"HubSpot refuses every contact alike ({signature}{place}), so the fault is not theirs: "
+        "look for a used-up contact quota, a new rule or a required property in HubSpot, or a "
+        f"wrong property setting. The last refusal: {words}"
+    )
+
+
 class CircuitState(Enum):
     """What to do with the refusals withheld so far, the last one included."""
 
     CLOSED = "each contact consumes its own attempt"
     COUNTING = "withhold them: more of the same would open the circuit"
     OPEN = "stop the run; nobody consumes an attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidCount:
+    """What a run has seen of values that their properties cannot take.
+
+    One wrong line of a mapping, such as a date's format, makes every value of its field invalid.
+    Where a field had a valid value, its line is right, and an invalid value is the contact's own.
+
+    Attributes:
+        counts: contacts rejected, by field and reason.
+        usable: fields that had a valid value.
+    """
+
+    counts: Mapping[Signature, int] = field(default_factory=dict)
+    usable: frozenset[str] = frozenset()
+
+    def had_values(self, fields: frozenset[str]) -> "InvalidCount":
+        """Take in that these fields had a valid value."""
+        counts = {each: n for each, n in self.counts.items() if each.property_name not in fields}
+        return InvalidCount(counts, self.usable | fields)
+
+    def rejected(self, signature: Signature) -> "InvalidCount":
+        """Count a contact that is rejected for a value."""
+        if signature.property_name in self.usable:
+            return self
+        counted = {signature: self.counts.get(signature, 0) + 1}
+        return replace(self, counts={**self.counts, **counted})
+
+    @property
+    def most(self) -> int:
+        """The contacts of the field and reason that has the most of them."""
+        return max(self.counts.values(), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +127,26 @@ class RefusalCount:
             has been broken, to the end of the run.
         in_a_row: contacts without a usable answer since HubSpot last accepted one.
         last: the signature that `alike` counts.
+        invalid: values that were never sent, which are counted by themselves.
     """
 
     alike: int | None = 0
     in_a_row: int = 0
     last: Signature | None = None
+    invalid: InvalidCount = field(default_factory=InvalidCount)
+
+    def had_values(self, fields: frozenset[str]) -> "RefusalCount":
+        """Take in that these fields of the mapping had a valid value."""
+        return replace(self, invalid=self.invalid.had_values(fields))
 
     def accepted(self) -> "RefusalCount":
         """Count a contact that HubSpot accepted: earlier refusals were the contacts' own."""
-        return RefusalCount(alike=None)
+        return RefusalCount(alike=None, invalid=self.invalid)
 
     def refused(self, signature: Signature) -> "RefusalCount":
-        """Count a contact that HubSpot refused."""
+        """Count a contact that HubSpot refused, or that is rejected before HubSpot is asked."""
+        if is_by_mapping(signature):
+            return replace(self, invalid=self.invalid.rejected(signature))
         if signature.code in _ALWAYS_ITS_OWN:
             # It says nothing about the others, neither for them nor against them.
             return self
@@ -74,13 +155,14 @@ class RefusalCount:
             alike=(self.alike or 0) + 1 if is_alike else None,
             in_a_row=self.in_a_row + (signature in _NO_ANSWERS),
             last=signature,
+            invalid=self.invalid,
         )
 
     @property
     def state(self) -> CircuitState:
         """The state of the circuit now that the last contact has been counted."""
-        if self.in_a_row >= THRESHOLD or (self.alike or 0) >= THRESHOLD:
+        if max(self.in_a_row, self.alike or 0, self.invalid.most) >= THRESHOLD:
             return CircuitState.OPEN
-        if self.alike or self.in_a_row:
+        if self.alike or self.in_a_row or self.invalid.most:
             return CircuitState.COUNTING
         return CircuitState.CLOSED

@@ -3,18 +3,20 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 
-from hubspot_sync.rules.mapping import Contact, PropertyMapping, normalise_email, value_of
+from hubspot_sync.rules.mapping import Contact, PropertyMapping, normalise_email
+from hubspot_sync.rules.shaping import value_of
 from hubspot_sync.rules.source import Key
+from hubspot_sync.rules.value_types import TypeSpec, is_equal, is_same_moment
 
 _RECORD_ID = re.compile(r"[0-9]{1,20}")
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T")
 _NOT_DIALLED = re.compile(r"\(0\)|[^0-9]")
 
 # So many digits of a phone number tell it from others; a country's code has no more than these.
 _FEWEST_DIGITS = 5
 _MOST_COUNTRY_DIGITS = 3
+
+_AS_IT_IS = TypeSpec()
 
 
 def is_record_id(text: str) -> bool:
@@ -59,17 +61,18 @@ def is_same_contact(record: HubSpotRecord, contact: Contact, mapping: PropertyMa
     if record.id != contact.hubspot_contact_id:
         return False
     pairs = [
-        (ours, record.properties.get(name))
+        (mapping.spec_of(name), ours, record.properties.get(name, ""))
         for name in mapping.proof
         if (ours := _proof(contact, mapping, name))
     ]
-    return bool(pairs) and all(ours == theirs for ours, theirs in pairs)
+    return bool(pairs) and all(is_equal(spec, ours, theirs) for spec, ours, theirs in pairs)
 
 
 def _proof(contact: Contact, mapping: PropertyMapping, name: str) -> str:
     line = mapping.field_of(name)
-    # A date is no proof of anything.
-    return value_of(contact, line, date.min) if line and line.column else ""
+    # A date is no proof of anything, and neither is what all contacts share.
+    value = value_of(contact, line) if line and (line.column or line.lookup) else ""
+    return value if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,9 @@ def free_to_rename(renames: Iterable[Rename], bearers: Iterable[Bearer]) -> froz
     return frozenset(rename.record_id for rename in renames if is_free(rename))
 
 
-def holds_what_was_sent(record: HubSpotRecord, properties: Mapping[str, str]) -> bool:
+def holds_what_was_sent(
+    record: HubSpotRecord, properties: Mapping[str, str], mapping: PropertyMapping
+) -> bool:
     """Tell whether a record that was read shows every property that was sent to it.
 
     This is for writes whose answer was lost. The email counts where it is among the addresses, and
@@ -138,27 +143,21 @@ def holds_what_was_sent(record: HubSpotRecord, properties: Mapping[str, str]) ->
     return all(
         value in record.emails
         if name == "email"
-        else is_same_value(name, value, record.properties.get(name, ""))
+        else is_same_value(name, value, record.properties.get(name, ""), mapping.spec_of(name))
         for name, value in properties.items()
     )
 
 
-def is_same_value(name: str, sent: str, held: str) -> bool:
+def is_same_value(name: str, sent: str, held: str, spec: TypeSpec = _AS_IT_IS) -> bool:
     """Tell whether HubSpot holds a value that was sent, perhaps in a form of its own.
 
     It may complete a phone number by the country's code, and write a moment with fewer digits.
     """
-    if sent == held:
+    if is_equal(spec, sent, held):
         return True
     if name == "phone":
         return _is_same_number(sent, held)
     return is_same_moment(sent, held)
-
-
-def is_same_moment(sent: str, held: str) -> bool:
-    """Tell whether two values are one point in time, written with more digits or fewer."""
-    moment = _moment(sent)
-    return moment is not None and moment == _moment(held)
 
 
 def _is_same_number(sent: str, held: str) -> bool:
@@ -170,12 +169,3 @@ def _is_same_number(sent: str, held: str) -> bool:
         and len(shorter) >= _FEWEST_DIGITS
         and len(longer) - len(shorter) <= _MOST_COUNTRY_DIGITS
     )
-
-
-def _moment(value: str) -> datetime | None:
-    if not _MOMENT.match(value):
-        return None
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        return None

@@ -11,9 +11,7 @@ from enum import StrEnum
 
 from hubspot_sync.rules.mapping import Contact
 from hubspot_sync.rules.retry import RetryPolicy
-
-CRM = "hubspot"
-"""Our name in `last_failed_crm`."""
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 
 
 class SyncStatus(StrEnum):
@@ -50,6 +48,7 @@ class Row:
         processing_status: likewise.
         next_retry_at: aware, UTC; so are the other instants.
         updated_at: None where the column is NULL, which counts as very old.
+        crm_name: our name in `last_failed_crm`.
     """
 
     contact: Contact
@@ -61,11 +60,12 @@ class Row:
     next_retry_at: datetime | None
     last_retry_at: datetime | None
     updated_at: datetime | None
+    crm_name: str = BUILT_IN_SOURCE.crm_name
 
     @property
     def retry_columns_are_ours(self) -> bool:
         """Whether the shared retry columns speak of HubSpot."""
-        return self.last_failed_crm in (None, CRM)
+        return self.last_failed_crm in (None, self.crm_name)
 
     @property
     def is_claimed(self) -> bool:
@@ -177,7 +177,7 @@ def claim_row(row: Row, policy: RetryPolicy, now: datetime) -> tuple[Claim, Chan
         changes |= {
             "retry_count": retry_count,
             "last_retry_at": now,
-            "last_failed_crm": CRM,
+            "last_failed_crm": row.crm_name,
             "next_retry_at": None,
         }
     elif is_asked_anew:

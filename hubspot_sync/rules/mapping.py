@@ -1,23 +1,23 @@
-"""The mapping: which HubSpot property is filled from what, and how its value is shaped.
+"""The mapping: which HubSpot property is filled from what, how it is shaped and when it is written.
 
 To add a property to the built-in mapping, start at `built_in_mapping`: the one table there drives
-what is sent, `create-properties` and the checks of a run.
+what is sent, `create-properties` and the checks of a run. `config/default_mapping.toml` says the
+same as a file, and a test holds the two together.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from hubspot_sync.rules.source import Key, Value
+from hubspot_sync.rules.transforms import Transform, TransformName
+from hubspot_sync.rules.value_types import TypeSpec
 
 MAX_EMAIL_LENGTH = 254
 """The longest address that mail itself can carry (RFC 5321)."""
 
 _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
-# What Python takes for white space (\x0b, \x0c, \x1c to \x1f, \x85) separates words, so it stays.
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,14 @@ class Contact:
         id: the row's key, which no other system knows.
         values: what the mapped columns hold, by column.
         hubspot_contact_id: HubSpot's record id from an earlier sync; unproven until it is read.
+        looked_up: what columns of other tables hold, by `lookup.column`.
     """
 
     id: Key
     email: str | None = None
     values: tuple[tuple[str, Value], ...] = ()
     hubspot_contact_id: str | None = None
+    looked_up: tuple[tuple[str, Value], ...] = ()
 
     def value(self, column: str) -> Value:
         """Return what a column holds; None where it is empty or not mapped."""
@@ -70,7 +72,10 @@ class Contact:
 
     @property
     def sent_values(self) -> tuple[object, ...]:
-        """The raw values that a delivery carries; an edit of one needs another delivery."""
+        """The raw values that a delivery carries; an edit of one needs another delivery.
+
+        What is looked up in other tables is not among them, and neither is what is generated.
+        """
         return (self.email, *self.values)
 
 
@@ -83,40 +88,132 @@ class CustomProperty:
         type: HubSpot's type of the values.
         field_type: HubSpot's form field.
         label: what people see in HubSpot.
+        options: of an enumeration or a bool: internal values, each with its label.
     """
 
     name: str
     type: str
     field_type: str
     label: str
+    options: tuple[tuple[str, str], ...] = ()
 
 
-class Transform(StrEnum):
-    """How a column's text is shaped; the white space around it is always taken off."""
+@dataclass(frozen=True, slots=True)
+class PropertyDefinition:
+    """What HubSpot says about a property that it has.
 
-    FIRST_WORD = "first-word"
-    AFTER_FIRST_WORD = "after-first-word"
+    Attributes:
+        options: the internal values of its options.
+        archived: it is in the portal's bin.
+    """
+
+    name: str
+    type: str
+    field_type: str
+    read_only: bool = False
+    options: tuple[str, ...] = ()
+    archived: bool = False
+
+
+class WritePolicy(StrEnum):
+    """When a value of ours is sent to a record that exists."""
+
+    ALWAYS = "always"
+    IF_EMPTY = "if-empty"
+    CREATE_ONLY = "create-only"
+    IF_OURS = "if-ours"
+
+
+class NullPolicy(StrEnum):
+    """What becomes of HubSpot's value where ours is empty."""
+
+    KEEP = "keep"
+    CLEAR = "clear"
+
+
+class OnInvalid(StrEnum):
+    """What becomes of a contact with a value that its property cannot take."""
+
+    REJECT = "reject"
+    DROP = "drop"
+
+
+class Generated(StrEnum):
+    """Values that no column holds."""
+
+    TODAY = "today"
+    NOW = "now"
+    RUN_ID = "run-id"
+
+
+CLEARING_POLICIES = (WritePolicy.ALWAYS, WritePolicy.IF_OURS)
+"""The write policies under which an empty value of ours may clear HubSpot's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One line of the mapping.
+    """One line of the mapping. The value comes from exactly one of the first four places.
 
     Attributes:
         property_name: HubSpot's internal name.
-        column: the source's column; None for the date of the run.
-        transform: how the column's text is shaped, in this order.
+        column: the source's column.
+        constant: one value for all contacts.
+        generated: the date, the time or the name of the run.
+        lookup: a column of another table, as `lookup.column`.
+        transform: how the value's text is shaped, in this order.
+        type: how it is written.
+        on_invalid: what becomes of a contact whose value the type cannot take.
+        write: when it is sent to a record that exists.
+        null: what becomes of HubSpot's value where there is none of ours.
         stamp: it travels with another change or with a create, and never by itself.
         create: what `create-properties` makes; None where HubSpot has it.
-        is_datetime: HubSpot has it as a point in time, which wants a date spelt out.
+        fitted: the type with what the portal says of it; None before the portal was asked.
+        line: where the mapping file has it; 0 where there is no file.
     """
 
     property_name: str
     column: str | None = None
     transform: tuple[Transform, ...] = ()
+    constant: Value = None
+    generated: Generated | None = None
+    lookup: str | None = None
+    type: TypeSpec = field(default_factory=TypeSpec)
+    on_invalid: OnInvalid = OnInvalid.REJECT
+    write: WritePolicy = WritePolicy.ALWAYS
+    null: NullPolicy = NullPolicy.KEEP
     stamp: bool = False
     create: CustomProperty | None = None
-    is_datetime: bool = False
+    fitted: TypeSpec | None = None
+    line: int = field(default=0, compare=False)
+
+    @property
+    def spec(self) -> TypeSpec:
+        """How it is written, as far as that is known."""
+        return self.fitted or self.type
+
+    @property
+    def origin(self) -> str:
+        """Where the value comes from, in a word."""
+        return str(self.column or self.generated or self.lookup or self.constant)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Another table that fields take values from.
+
+    Attributes:
+        name: what the fields call it.
+        table: its name; `schema.table` where the schema is to be named.
+        key: its column that names a row.
+        on: the source's column that holds that key.
+        columns: its columns that fields read, each once.
+    """
+
+    name: str
+    table: str
+    key: str
+    on: str
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +224,18 @@ class PropertyMapping:
         fields: a line for each property.
         proof: properties that show whose a record is which was found under a stored id.
         read_only: properties that HubSpot would refuse to have written.
+        reject_emails: patterns of addresses that are placeholders, in lower case.
+        lookups: other tables that fields take values from.
+        file: the file it was read from; None for the built-in mapping, which is lenient with the
+            portal: it leaves out what is read-only there, and takes any type.
     """
 
     fields: tuple[Field, ...]
     proof: tuple[str, ...] = ()
     read_only: frozenset[str] = frozenset()
+    reject_emails: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
+    file: str | None = field(default=None, compare=False)
 
     @property
     def property_names(self) -> tuple[str, ...]:
@@ -144,6 +248,13 @@ class PropertyMapping:
         return tuple(each.create for each in self.fields if each.create)
 
     @property
+    def checked_properties(self) -> tuple[str, ...]:
+        """What the portal is asked about before anything is written."""
+        if self.file is None:
+            return tuple(each.name for each in self.custom_properties)
+        return self.property_names
+
+    @property
     def stamps(self) -> frozenset[str]:
         """The properties that never travel by themselves."""
         return frozenset(each.property_name for each in self.fields if each.stamp)
@@ -151,6 +262,11 @@ class PropertyMapping:
     def field_of(self, property_name: str) -> Field | None:
         """Return the line of a property."""
         return next((each for each in self.fields if each.property_name == property_name), None)
+
+    def spec_of(self, property_name: str) -> TypeSpec:
+        """Return how a property's values are written."""
+        line = self.field_of(property_name)
+        return line.spec if line else TypeSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,53 +286,14 @@ def built_in_mapping(names: PropertyNames | None = None) -> PropertyMapping:
     sync_date = CustomProperty(names.sync_date, "date", "date", "ScraperSky Sync Date")
     return PropertyMapping(
         fields=(
-            Field("firstname", "name", (Transform.FIRST_WORD,)),
-            Field("lastname", "name", (Transform.AFTER_FIRST_WORD,)),
+            Field("firstname", "name", (Transform(TransformName.FIRST_WORD),)),
+            Field("lastname", "name", (Transform(TransformName.AFTER_FIRST_WORD),)),
             Field("phone", "phone_number"),
             Field(names.domain_id, "domain_id", create=domain_id),
             Field(names.page_id, "page_id", create=page_id),
-            Field(names.sync_date, stamp=True, create=sync_date),
+            Field(names.sync_date, generated=Generated.TODAY, stamp=True, create=sync_date),
         ),
         proof=(names.domain_id, names.page_id),
-    )
-
-
-BUILT_IN_COLUMNS = ("name", "phone_number", "domain_id", "page_id")
-"""The columns that the built-in mapping reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class PropertyDefinition:
-    """What HubSpot says about a property that it has."""
-
-    name: str
-    type: str
-    field_type: str
-    read_only: bool = False
-
-
-def differences(wanted: CustomProperty, found: PropertyDefinition) -> list[str]:
-    """Name what HubSpot's property has otherwise than `create-properties` would make it."""
-    told = []
-    if found.type != wanted.type:
-        told.append(f"type is {found.type}, not {wanted.type}")
-    if found.field_type != wanted.field_type:
-        told.append(f"field type is {found.field_type}, not {wanted.field_type}")
-    if found.read_only:
-        told.append("it is read-only, so it is not filled")
-    return told
-
-
-def fitted(mapping: PropertyMapping, found: Mapping[str, PropertyDefinition]) -> PropertyMapping:
-    """Fit a mapping to the property definitions that the portal really has."""
-    kinds = {name: definition.type for name, definition in found.items()}
-    return replace(
-        mapping,
-        fields=tuple(
-            replace(each, is_datetime=kinds.get(each.property_name) == "datetime")
-            for each in mapping.fields
-        ),
-        read_only=frozenset(name for name, definition in found.items() if definition.read_only),
     )
 
 
@@ -225,10 +302,14 @@ def normalise_email(email: str) -> str:
     return email.strip().lower()
 
 
-def email_fault(email: str | None) -> str | None:
+def email_fault(email: str | None, reject_emails: tuple[str, ...] = ()) -> str | None:
     """Say why HubSpot need not even be asked about this address; None if it could be an email.
 
     Deliberately lenient: what only might be wrong is for HubSpot to judge.
+
+    Args:
+        email: as the source has it.
+        reject_emails: patterns of placeholders, in lower case.
     """
     if email is None or not email.strip():
         return "The contact has no email address; add one and mark it again."
@@ -243,59 +324,19 @@ def email_fault(email: str | None) -> str | None:
     elif len(address) > MAX_EMAIL_LENGTH:
         fault = f"an address has {MAX_EMAIL_LENGTH} characters at most"
     else:
-        return None
+        return _placeholder_fault(address, reject_emails)
     return f"The email address cannot be one: {fault}. Correct it and mark the contact again."
+
+
+def _placeholder_fault(address: str, reject_emails: tuple[str, ...]) -> str | None:
+    pattern = next((each for each in reject_emails if fnmatchcase(address, each)), None)
+    if pattern is None:
+        return None
+    return (
+        f"The email address is a placeholder: it matches {pattern} of reject_emails in the "
+        "mapping. Correct it and mark the contact again, or take the pattern out."
+    )
 
 
 STANDARD_PROPERTIES = ("email", "firstname", "lastname", "phone")
 """HubSpot's own properties that the built-in mapping fills."""
-
-
-def to_properties(
-    contact: Contact, mapping: PropertyMapping, today: date, object_type: ObjectType = CONTACTS
-) -> dict[str, str]:
-    """Map a contact with a usable email to HubSpot's properties.
-
-    What the contact does not have is left out: an empty string would clear what HubSpot holds.
-
-    Args:
-        contact: its email must have passed `email_fault`.
-        mapping: fitted to the portal.
-        today: the date in UTC.
-        object_type: the kind of record that it becomes.
-    """
-    values = {object_type.key_property: normalise_email(contact.email or "")} | {
-        each.property_name: value_of(contact, each, today) for each in mapping.fields
-    }
-    return {
-        name: value for name, value in values.items() if value and name not in mapping.read_only
-    }
-
-
-def value_of(contact: Contact, line: Field, today: date) -> str:
-    """Return the value that one line of the mapping gives a contact; empty where it has none."""
-    if line.column is None:
-        # A date property takes the bare date only; a datetime property wants the time spelt out.
-        return f"{today.isoformat()}T00:00:00.000Z" if line.is_datetime else today.isoformat()
-    text = _clean(contact.value(line.column))
-    for transform in line.transform:
-        text = _SHAPES[transform](text)
-    return text
-
-
-def _first_word(text: str) -> str:
-    return next(iter(text.split(maxsplit=1)), "")
-
-
-def _after_first_word(text: str) -> str:
-    return next(iter(text.split(maxsplit=1)[1:]), "")
-
-
-_SHAPES = {
-    Transform.FIRST_WORD: _first_word,
-    Transform.AFTER_FIRST_WORD: _after_first_word,
-}
-
-
-def _clean(value: Value) -> str:
-    return "" if value is None else _CONTROL.sub("", str(value)).strip()

@@ -11,7 +11,6 @@ from typing import assert_never
 
 from hubspot_sync.errors import Signature
 from hubspot_sync.rules.lifecycle import (
-    CRM,
     Changes,
     Claim,
     ProcessingStatus,
@@ -230,7 +229,7 @@ def _failed(
     retry_count = row.retry_count if row.retry_columns_are_ours else claim.retry_count
     if retry_count >= policy.max_retries:
         return Settlement(
-            claim, OutcomeName.EXHAUSTED, _final(error), error=error, code=_code(outcome)
+            claim, OutcomeName.EXHAUSTED, _final(claim, error), error=error, code=_code(outcome)
         )
     next_retry_at = now + policy.delay_after(retry_count)
     changes = statuses("Queued", "Error") | {
@@ -239,7 +238,7 @@ def _failed(
         "retry_count": max(row.retry_count, retry_count + 1),
         "next_retry_at": next_retry_at,
         "last_retry_at": now,
-        "last_failed_crm": CRM,
+        "last_failed_crm": row.crm_name,
     }
     return Settlement(
         claim,
@@ -253,7 +252,9 @@ def _failed(
 
 def _rejected(claim: Claim, outcome: Rejected) -> Settlement:
     error = error_text(outcome.message)
-    return Settlement(claim, OutcomeName.REJECTED, _final(error), error=error, code=_code(outcome))
+    return Settlement(
+        claim, OutcomeName.REJECTED, _final(claim, error), error=error, code=_code(outcome)
+    )
 
 
 def _code(outcome: Outcome) -> str | None:
@@ -261,11 +262,11 @@ def _code(outcome: Outcome) -> str | None:
     return signature.code if signature else None
 
 
-def _final(error: str) -> dict[str, object]:
+def _final(claim: Claim, error: str) -> dict[str, object]:
     """Return the changes of a contact that is not tried again until somebody marks it."""
     return statuses("Error", "Error") | {
         "hubspot_processing_error": error,
-        "last_failed_crm": CRM,
+        "last_failed_crm": claim.before.crm_name,
         "next_retry_at": None,
     }
 
@@ -348,7 +349,7 @@ def instead_of(settlement: Settlement, why: str) -> list[Settlement]:
     rejected = replace(
         settlement,
         name=OutcomeName.REJECTED,
-        changes=_final(words),
+        changes=_final(settlement.claim, words),
         error=words,
         code=DATABASE_REFUSED,
         next_retry_at=None,

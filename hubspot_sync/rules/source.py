@@ -5,8 +5,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-Key = UUID | int | str
-"""The key of a row, of whatever type the table has."""
+Key = int | str
+"""The key of a row as the database tells it; a UUID is its text, in lower case with dashes."""
 
 Value = str | bool | int | Decimal | date | datetime | tuple[str, ...] | None
 """What a column holds; an array is a tuple of its elements' texts."""

@@ -5,18 +5,18 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID
 
-from sqlalchemy import Connection, Engine, String, cast, func, inspect, literal, select, text
+from sqlalchemy import Connection, Engine, cast, func, inspect, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.rules.alarm import span
-from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
+from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.store.database import transaction
-from hubspot_sync.store.indexes import INDEXES, has_index
+from hubspot_sync.store.expressions import DatabaseTime
+from hubspot_sync.store.indexes import has_index, wanted_indexes
 from hubspot_sync.store.relation import (
     Kind,
     hides_rows,
@@ -24,7 +24,7 @@ from hubspot_sync.store.relation import (
     missing_rights,
     why_not_writable,
 )
-from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
+from hubspot_sync.store.source_table import SourceTable
 
 OLDEST_POSTGRESQL = 15
 MANY_CONTACTS = 10_000
@@ -40,19 +40,19 @@ _LABELS: Mapping[str, Iterable[str]] = {
 _UTC_ZONES = ("UTC", "Etc/UTC", "GMT", "Etc/GMT", "Zulu", "UCT", "Universal")
 
 
-def look_at_database(engine: Engine) -> list[Check]:
+def look_at_database(engine: Engine, contacts: SourceTable) -> list[Check]:
     """Look at everything that a sync needs in the database; write nothing."""
     try:
         with transaction(engine, read_only=True) as connection:
             checks = [_server(connection)]
-            columns = _columns(connection)
-            kind = kind_of_table(connection)
-            checks += _table(connection, columns, kind)
+            columns = _columns(connection, contacts)
+            kind = kind_of_table(connection, contacts)
+            checks += _table(connection, contacts, columns, kind)
             if columns:
-                checks += _rights(connection)
+                checks += _rights(connection, contacts)
                 checks.append(_clock(connection))
-                checks += _time_zone(connection, columns)
-        return checks + (_indexes(engine, kind) if kind and columns else [])
+                checks += _time_zone(connection, contacts, columns)
+        return checks + (_indexes(engine, contacts, kind) if kind and columns else [])
     except HubSpotSyncError as trouble:
         if trouble.exit_code < 3:
             mend = "Correct DATABASE_URL, or run hubspot-sync init-db."
@@ -75,40 +75,52 @@ def _server(connection: Connection) -> Check:
     return Check("database", CheckState.OK, words)
 
 
-def _columns(connection: Connection) -> dict[str, Any]:
-    found = inspect(connection)
-    if not found.has_table(TABLE):
+def _columns(connection: Connection, contacts: SourceTable) -> dict[str, Any]:
+    found, table = inspect(connection), contacts.table
+    if not found.has_table(table.name, schema=table.schema):
         return {}
-    return {described["name"]: described for described in found.get_columns(TABLE)}
+    described = found.get_columns(table.name, schema=table.schema)
+    return {column["name"]: column for column in described}
 
 
-def _table(connection: Connection, columns: Mapping[str, Any], kind: Kind | None) -> list[Check]:
+def _table(
+    connection: Connection,
+    contacts: SourceTable,
+    columns: Mapping[str, Any],
+    kind: Kind | None,
+) -> list[Check]:
     if not columns or kind is None:
-        words, mend = f"there is no table {TABLE}", "Correct DATABASE_URL, or run init-db."
+        words, mend = f"there is no table {contacts.name}", "Correct DATABASE_URL, or run init-db."
         return [Check("table", CheckState.MEND, words, mend)]
     if not kind.is_table:
-        words = f"{TABLE} is {kind}, whose rows the sync cannot lock"
+        words = f"{contacts.name} is {kind}, whose rows the sync cannot lock"
         mend = "Point DATABASE_URL, or its user's search_path, at the table behind it."
         return [Check("table", CheckState.MEND, words, mend)]
-    missing = [column.name for column in contacts.columns if column.name not in columns]
+    missing = [name for name in contacts.source.all_columns if name not in columns]
     if missing:
-        words = f"{TABLE} lacks {', '.join(missing)}"
+        words = f"{contacts.name} lacks {', '.join(missing)}"
         return [Check("table", CheckState.MEND, words, "Add what is missing, or correct the URL.")]
-    wrong = [fault for name in _NEEDS if (fault := _fault_of(connection, name, columns[name]))]
+    wrong = [
+        fault
+        for key in _NEEDS
+        if (fault := _fault_of(connection, contacts, key, columns[contacts.c[key].name]))
+    ]
     if wrong:
         mend = "Alter the column; the README says what each is for."
         return [Check("table", CheckState.MEND, words, mend) for words in wrong]
-    if connection.dialect.name == "postgresql" and not missing_rights(connection):
-        why = why_not_writable(connection)
+    if connection.dialect.name == "postgresql" and not missing_rights(connection, contacts):
+        why = why_not_writable(connection, contacts)
         if why:
             mend = (
                 "Drop its rules for UPDATE, or make them triggers; let no column that the sync "
                 "writes be generated; give it the REPLICA IDENTITY that its publications need."
             )
-            return [Check("table", CheckState.MEND, f"{TABLE} takes no update ({why})", mend)]
+            return [
+                Check("table", CheckState.MEND, f"{contacts.name} takes no update ({why})", mend)
+            ]
     also = ", partitioned" if kind is Kind.PARTITIONED else ""
-    columns_told = f"with all {len(contacts.columns)} columns{also}"
-    return [Check("table", CheckState.OK, f"{TABLE}, {columns_told}")]
+    columns_told = f"with all {len(contacts.source.all_columns)} columns{also}"
+    return [Check("table", CheckState.OK, f"{contacts.name}, {columns_told}")]
 
 
 class _Need(NamedTuple):
@@ -125,9 +137,8 @@ class _Need(NamedTuple):
     is_cleared: bool = False
 
 
-_KINDS = {UUID: "a UUID", str: "text", int: "a whole number", datetime: "a time"}
+_KINDS = {str: "text", int: "a whole number", datetime: "a time"}
 _NEEDS = {
-    "id": _Need(36, UUID),
     # Without a length of its own where it is an enum type, whose labels are looked at.
     "hubspot_sync_status": _Need(10, str),
     "hubspot_processing_status": _Need(10, str, is_cleared=True),
@@ -136,28 +147,30 @@ _NEEDS = {
     "retry_count": _Need(None, int),
     "next_retry_at": _Need(None, datetime, is_cleared=True),
     "last_retry_at": _Need(None, datetime, is_cleared=True),
-    "last_failed_crm": _Need(len(CRM), str, is_cleared=True),
+    "last_failed_crm": _Need(None, str, is_cleared=True),
     "updated_at": _Need(None, datetime),
 }
 
 
-def _fault_of(connection: Connection, name: str, column: Mapping[str, Any]) -> str | None:
+def _fault_of(
+    connection: Connection, contacts: SourceTable, key: str, column: Mapping[str, Any]
+) -> str | None:
     """Return why a column cannot hold what the sync writes, as far as its type tells."""
-    need, kind = _NEEDS[name], column["type"]
-    missing = [
-        label for label in _LABELS.get(name, ()) if not _takes_label(connection, kind, label)
-    ]
+    need, name, kind = _NEEDS[key], column["name"], column["type"]
+    missing = [label for label in _LABELS.get(key, ()) if not _takes_label(connection, kind, label)]
     if missing:
         return f"{name} does not take {', '.join(missing)}"
     kind = _without_domain(kind)
     if not getattr(kind, "enums", None) and not _is(kind, need):
         return f"{name} is {kind}, not {_KINDS[need.kind]}"
-    length = getattr(kind, "length", None)
-    if need.length and length and length < need.length:
-        return f"{name} takes {length} characters, fewer than {need.length}"
+    length, wanted = getattr(kind, "length", None), need.length
+    if key == "last_failed_crm":
+        wanted = len(contacts.source.crm_name)
+    if wanted and length and length < wanted:
+        return f"{name} takes {length} characters, fewer than {wanted}"
     if need.is_cleared and not column["nullable"]:
         return f"{name} does not take NULL"
-    if name == "retry_count" and column["nullable"]:
+    if key == "retry_count" and column["nullable"]:
         return f"{name} takes NULL, which no program that counts in it expects"
     return None
 
@@ -188,19 +201,18 @@ def _is(kind: Any, need: _Need) -> bool:
         found = kind.python_type
     except NotImplementedError:
         return True
-    # SQLite keeps a UUID as text.
-    return issubclass(found, need.kind) or (need.kind is UUID and isinstance(kind, String))
+    return issubclass(found, need.kind)
 
 
-def _rights(connection: Connection) -> list[Check]:
+def _rights(connection: Connection, contacts: SourceTable) -> list[Check]:
     if connection.dialect.name == "sqlite":
         found = connection.exec_driver_sql(
             "SELECT file FROM pragma_database_list WHERE name = 'main'"
         )
         return _rights_to_file(Path(found.scalar_one()))
-    missing = missing_rights(connection)
+    missing = missing_rights(connection, contacts)
     if missing:
-        mend = f"GRANT SELECT, UPDATE ON {TABLE} TO the user in DATABASE_URL;"
+        mend = f"GRANT SELECT, UPDATE ON {contacts.name} TO the user in DATABASE_URL;"
         return [Check("rights", CheckState.MEND, f"no {' and no '.join(missing)}", mend)]
     if connection.exec_driver_sql("SHOW default_transaction_read_only").scalar_one() == "on":
         words = "this user's transactions are read-only"
@@ -211,22 +223,26 @@ def _rights(connection: Connection) -> list[Check]:
         return [Check("rights", CheckState.MEND, words, mend)]
     return [
         Check("rights", CheckState.OK, "may read and write the table"),
-        *_row_security(connection),
+        *_row_security(connection, contacts),
     ]
 
 
-def _row_security(connection: Connection) -> list[Check]:
-    is_hiding = hides_rows(connection)
+def _row_security(connection: Connection, contacts: SourceTable) -> list[Check]:
+    is_hiding = hides_rows(connection, contacts)
     if is_hiding is None:
         return []
     if not is_hiding:
         shown = "enabled, with policies that show this user every contact"
         return [Check("row security", CheckState.OK, shown)]
     user = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar_one()
-    words = f"enabled on {TABLE}; it may hide contacts from this user, which are never sent then"
+    words = (
+        f"enabled on {contacts.name}; it may hide contacts from this user, which are never sent "
+        "then"
+    )
     mend = (
-        f"CREATE POLICY hubspot_sync ON {TABLE} TO {user} USING (true) WITH CHECK (true); or, "
-        f"where a restrictive policy stands against it, ALTER ROLE {user} BYPASSRLS;"
+        f"CREATE POLICY hubspot_sync ON {contacts.name} TO {user} USING (true) "
+        "WITH CHECK (true); or, where a restrictive policy stands against it, "
+        f"ALTER ROLE {user} BYPASSRLS;"
     )
     return [Check("row security", CheckState.MEND, words, mend)]
 
@@ -252,23 +268,26 @@ def _clock(connection: Connection) -> Check:
     return Check("clocks", CheckState.OK, words)
 
 
-def _time_zone(connection: Connection, columns: Mapping[str, Any]) -> list[Check]:
+def _time_zone(
+    connection: Connection, contacts: SourceTable, columns: Mapping[str, Any]
+) -> list[Check]:
     """A column without a zone, written by sessions in another zone, moves leases by hours."""
-    if "updated_at" not in columns:
+    name = contacts.c.updated_at.name
+    if name not in columns:
         return []
-    is_naive = not getattr(columns["updated_at"]["type"], "timezone", True)
+    is_naive = not getattr(columns[name]["type"], "timezone", True)
     if connection.dialect.name == "sqlite" or not is_naive:
         return []
     usual = text("SELECT reset_val FROM pg_settings WHERE name = 'TimeZone'")
     zone = connection.execute(usual).scalar_one()
     if zone in _UTC_ZONES:
         return []
-    words = f"updated_at keeps no zone, and sessions are in {zone}"
+    words = f"{name} keeps no zone, and sessions are in {zone}"
     mend = "Let the app write UTC: ALTER DATABASE … SET timezone TO 'UTC';"
     return [Check("time zone", CheckState.MEND, words, mend)]
 
 
-def _is_long(engine: Engine) -> bool:
+def _is_long(engine: Engine, contacts: SourceTable) -> bool:
     """Tell whether the queue may be long; without the right to look, it may."""
     some = select(contacts.c.id).limit(MANY_CONTACTS + 1).subquery()
     try:
@@ -279,11 +298,12 @@ def _is_long(engine: Engine) -> bool:
     return int(counted) > MANY_CONTACTS
 
 
-def _indexes(engine: Engine, kind: Kind) -> list[Check]:
+def _indexes(engine: Engine, contacts: SourceTable, kind: Kind) -> list[Check]:
     if not kind.is_table:
         return [Check("indexes", CheckState.UNKNOWN, f"none can be made on {kind}")]
-    missing = [each.name for each in INDEXES if not has_index(engine, each.name)]
-    if missing and not _is_long(engine):
+    wanted = [each.name for each in wanted_indexes(contacts)]
+    missing = [name for name in wanted if not has_index(engine, contacts, name)]
+    if missing and not _is_long(engine, contacts):
         return [Check("indexes", CheckState.OK, "none; a queue of many thousands wants them")]
     if missing:
         words = f"missing: {', '.join(missing)}"

@@ -4,24 +4,15 @@ What follows from a row's state is decided in `rules.lifecycle`; here it is read
 """
 
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    RowMapping,
-    func,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, func, select
 
-from hubspot_sync.errors import QueryTimedOut, RowLocked, RowRefused, WrongUsage
+from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.claiming import Candidates, in_turn, rows_to_take
-from hubspot_sync.rules.identity import Bearer, Rename, free_to_rename
+from hubspot_sync.rules.identity import Rename
 from hubspot_sync.rules.lifecycle import (
     Changes,
     Claim,
@@ -32,42 +23,23 @@ from hubspot_sync.rules.lifecycle import (
     leave_to_them,
     lone_from,
 )
-from hubspot_sync.rules.mapping import normalise_email
 from hubspot_sync.rules.retry import RetryPolicy
-from hubspot_sync.rules.settlement import Outcome, Settlement, instead_of, settle
+from hubspot_sync.rules.settlement import Settlement
 from hubspot_sync.rules.source import Key
 from hubspot_sync.store.database import retried, transaction
-from hubspot_sync.store.due import DueKind, is_due, prefer_indexes, rows_to_claim
+from hubspot_sync.store.due import KIND, Due, DueKind, prefer_indexes
+from hubspot_sync.store.expressions import DatabaseTime
 from hubspot_sync.store.passed_over import PassedOver
 from hubspot_sync.store.relation import hides_rows
-from hubspot_sync.store.rows import (
-    UNCHANGED,
-    LockedRow,
-    all_columns,
-    rows_by_id,
-    to_row,
-    write_rows,
-)
-from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
+from hubspot_sync.store.renames import may_be_renamed
+from hubspot_sync.store.rows import UNCHANGED, singly_if_refused, to_row, write_rows
+from hubspot_sync.store.selection import as_stored
+from hubspot_sync.store.settling import Delivery, Settling
+from hubspot_sync.store.source_table import NOW, SourceTable
 
 log = logging.getLogger(__name__)
 
-ROW_LOCK_TIMEOUT_MS = 2000
-"""How long a settle waits for what the app holds, before it lets others go first."""
-
-RENAME_TIMEOUT_MS = 2000
-"""How long the database may take to say whether a record is a contact's alone."""
-
-MOST_BEARERS = 10_000
-"""Rows that the answer may have."""
-
-Delivery = tuple[Claim, Outcome]
-Result = TypeVar("Result")
-
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-_now = DatabaseTime()
-_c = contacts.c
 
 
 class NotThere(WrongUsage):
@@ -90,14 +62,20 @@ class ContactQueue:
 
     Args:
         engine: from `make_engine`.
+        contacts: the table.
         policy: when a failed contact is tried again.
         lease: how long a claim holds.
     """
 
-    def __init__(self, engine: Engine, *, policy: RetryPolicy, lease: timedelta) -> None:
+    def __init__(
+        self, engine: Engine, contacts: SourceTable, *, policy: RetryPolicy, lease: timedelta
+    ) -> None:
         self._engine = engine
+        self._contacts = contacts
         self._policy = policy
         self._lease = lease
+        self._due = Due(contacts)
+        self._settling = Settling(engine, contacts, policy=policy, lease=lease)
 
     def claim(
         self, limit: int, *, lone: bool = True, passed_over: PassedOver | None = None
@@ -132,9 +110,9 @@ class ContactQueue:
                 # Those may hide a takeover, which comes before all others: free them, ask again.
                 rows = [] if abandoned else rows_to_take(due, limit)
                 claimed = [claim_row(row, self._policy, now) for row in rows]
-                return _write_taken(connection, freed, claimed, singly=singly)
+                return self._write_taken(connection, freed, claimed, singly=singly)
 
-        return _singly_if_refused(claim)
+        return singly_if_refused(claim)
 
     @retried
     def claim_one(self, contact_id: Key, *, force: bool = False) -> Claim | Held:
@@ -148,18 +126,18 @@ class ContactQueue:
             NotThere: the table has no such contact.
         """
         with transaction(self._engine, singly=True) as connection:
-            wanted = all_columns().where(_c.id == contact_id)
+            wanted = self._contacts.rows().where(self._is(contact_id))
             found = connection.execute(wanted.with_for_update(skip_locked=True)).mappings().first()
             if found is None:
                 if connection.execute(wanted).first() is None:
-                    raise _not_there(contact_id)
-                return Held(_why_unlocked(connection))
-            row, now = to_row(found), found["now"]
+                    raise self._not_there(contact_id)
+                return Held(self._why_unlocked(connection))
+            row, now = to_row(self._contacts, found), found[NOW]
             held = self._reason_to_hold(row, now, force=force)
             if held:
                 return held
             claimed = [claim_row(row, self._policy, now)]
-            taken = _write_taken(connection, {}, claimed, singly=True)
+            taken = self._write_taken(connection, {}, claimed, singly=True)
         _log_taken(taken)
         for why in taken.refused.values():
             return Held(
@@ -173,44 +151,15 @@ class ContactQueue:
         Rows that another session holds are left out of the answer and keep nobody waiting; pass
         them in again, alone.
         """
-        is_alone = len(deliveries) == 1
-
-        def write(singly: bool) -> list[Settlement]:
-            if is_alone:
-                return self._settle_waiting(deliveries[0], singly)
-            return self._settle_together(deliveries, singly)
-
-        try:
-            return _singly_if_refused(write)
-        except RowLocked:
-            # The row itself; or, in a unique index, what one of the rows is to bear.
-            return []
-
-    @retried
-    def _settle_together(self, deliveries: Sequence[Delivery], singly: bool) -> list[Settlement]:
-        with transaction(self._engine, singly=singly) as connection:
-            _limit_waiting(connection)
-            ids = [claim.contact.id for claim, _ in deliveries]
-            wanted = all_columns().where(_c.id.in_(ids)).order_by(_c.id)
-            locked = rows_by_id(connection.execute(wanted.with_for_update(skip_locked=True)))
-            # What was not locked is either held by another session or gone.
-            there = set(connection.scalars(select(_c.id).where(_c.id.in_(ids))))
-            return self._write_settlements(
-                connection,
-                [
-                    (claim, outcome, locked.get(claim.contact.id))
-                    for claim, outcome in deliveries
-                    if claim.contact.id in locked or claim.contact.id not in there
-                ],
-                singly=singly,
-            )
+        return self._settling.settle(deliveries)
 
     @retried
     def count_due(self) -> int:
         """Count the contacts that a run would claim now."""
+        is_due = self._due.is_due(self._lease)
         with transaction(self._engine, read_only=True) as connection:
-            counted = select(func.count()).select_from(contacts).where(is_due(self._lease))
-            return connection.execute(counted).scalar_one()
+            counted = select(func.count()).select_from(self._contacts.table)
+            return connection.execute(counted.where(is_due)).scalar_one()
 
     def peek_due(self, limit: int) -> list[Row]:
         """Return what `claim` would take, without taking it."""
@@ -226,45 +175,8 @@ class ContactQueue:
         return claim.death_notice if claim.is_out_of_attempts else None
 
     def may_be_renamed(self, renames: Sequence[Rename]) -> frozenset[str]:
-        """Return the ids of the records that no other row of the table has a part in.
-
-        Asked last before the write: what rows do between question and write, it cannot know. Where
-        the database takes too long over the answer, no record may be renamed.
-        """
-        began = time.monotonic()
-        try:
-            bearers = self._bearers(renames)
-        except QueryTimedOut:
-            bearers = None
-        if bearers is None or time.monotonic() - began > RENAME_TIMEOUT_MS / 1000:
-            log.warning(
-                "%d contacts get a record of their own, for the database takes too long to say who "
-                "shares theirs; run 'hubspot-sync init-db --indexes'",
-                len(renames),
-            )
-            return frozenset()
-        return free_to_rename(renames, bearers)
-
-    @retried
-    def _bearers(self, renames: Sequence[Rename]) -> list[Bearer] | None:
-        """Return the rows with one of these record ids or addresses; None if they are too many."""
-        ids = [rename.record_id for rename in renames]
-        emails = [rename.primary_email for rename in renames if rename.primary_email]
-        address = func.lower(func.trim(_c.email))
-        wanted = or_(_c.hubspot_contact_id.in_(ids), address.in_(emails))
-        query = select(_c.id, _c.hubspot_contact_id, _c.email).where(wanted)
-        with transaction(self._engine, read_only=True) as connection:
-            if connection.dialect.name == "postgresql":
-                # An index on an expression has no statistics before ANALYZE; without them,
-                # PostgreSQL expects half of the table, and reads all of it.
-                connection.exec_driver_sql(
-                    f"SET LOCAL statement_timeout = {RENAME_TIMEOUT_MS}; "
-                    "SET LOCAL enable_seqscan = off; SET LOCAL jit = off"
-                )
-            found = connection.execute(query.limit(MOST_BEARERS + 1)).all()
-        if len(found) > MOST_BEARERS:
-            return None
-        return [Bearer(key, stored, normalise_email(email or "")) for key, stored, email in found]
+        """Return the ids of the records that no other row of the table has a part in."""
+        return may_be_renamed(self._engine, self._contacts, renames)
 
     @retried
     def read_one(self, contact_id: Key) -> Row:
@@ -273,16 +185,17 @@ class ContactQueue:
         Raises:
             NotThere: the table has no such contact.
         """
+        wanted = self._contacts.rows().where(self._is(contact_id))
         with transaction(self._engine, read_only=True) as connection:
-            found = connection.execute(all_columns().where(_c.id == contact_id)).mappings().first()
+            found = connection.execute(wanted).mappings().first()
             if found is None:
-                raise _not_there(contact_id)
-            return to_row(found)
+                raise self._not_there(contact_id)
+            return to_row(self._contacts, found)
 
     def reason_to_hold(self, row: Row, *, force: bool) -> Held | None:
         """Return why `claim_one` would not claim a contact, if it would not."""
         with transaction(self._engine, read_only=True) as connection:
-            now: datetime = connection.execute(select(_now)).scalar_one()
+            now: datetime = connection.execute(select(DatabaseTime())).scalar_one()
         return self._reason_to_hold(row, now, force=force)
 
     def _candidates(
@@ -296,7 +209,7 @@ class ContactQueue:
     ) -> tuple[Candidates, list[Row], datetime]:
         """Read what is due, what was left behind and is not wanted any more, and the time."""
         prefer_indexes(connection)
-        query = rows_to_claim(
+        query = self._due.rows_to_claim(
             limit,
             self._lease,
             lone=lone,
@@ -305,14 +218,14 @@ class ContactQueue:
             lock=lock,
         )
         found = connection.execute(query).mappings().all()
-        left = _rows_of(DueKind.LEFT_BEHIND, found, _turn)
+        left = self._rows_of(DueKind.LEFT_BEHIND, found, _turn)
         due = Candidates(
-            lone=_rows_of(DueKind.LONE, found, _turn),
+            lone=self._rows_of(DueKind.LONE, found, _turn),
             takeovers=[row for row in left if not row.is_abandoned],
-            fresh=_rows_of(DueKind.FRESH, found, _turn),
-            retries=_rows_of(DueKind.RETRY, found, _retry_turn),
+            fresh=self._rows_of(DueKind.FRESH, found, _turn),
+            retries=self._rows_of(DueKind.RETRY, found, _retry_turn),
         )
-        now = found[0]["now"] if found else _LONG_AGO
+        now = found[0][NOW] if found else _LONG_AGO
         return due, [row for row in left if row.is_abandoned], now
 
     def _reason_to_hold(self, row: Row, now: datetime, *, force: bool) -> Held | None:
@@ -325,44 +238,57 @@ class ContactQueue:
             )
         return None
 
-    @retried
-    def _settle_waiting(self, delivery: Delivery, singly: bool) -> list[Settlement]:
-        claim, outcome = delivery
-        with transaction(self._engine, singly=singly) as connection:
-            _limit_waiting(connection)
-            wanted = all_columns().where(_c.id == claim.contact.id).with_for_update()
-            rows = rows_by_id(connection.execute(wanted))
-            return self._write_settlements(
-                connection, [(claim, outcome, rows.get(claim.contact.id))], singly=singly
-            )
+    def _is(self, contact_id: Key) -> ColumnElement[bool]:
+        return self._contacts.c.id.in_(as_stored([contact_id]))
 
-    def _write_settlements(
+    def _rows_of(
+        self,
+        kind: DueKind,
+        found: Iterable[RowMapping],
+        turn: Callable[[Row], tuple[datetime, bool, Key]],
+    ) -> list[Row]:
+        return sorted(
+            (to_row(self._contacts, each) for each in found if each[KIND] == kind), key=turn
+        )
+
+    def _write_taken(
         self,
         connection: Connection,
-        ends: Sequence[tuple[Claim, Outcome, LockedRow | None]],
+        freed: Mapping[Key, Changes],
+        claimed: Iterable[tuple[Claim, Changes]],
         *,
         singly: bool,
-    ) -> list[Settlement]:
-        settlements = [
-            settle(
-                claim,
-                outcome,
-                locked.row if locked else None,
-                policy=self._policy,
-                now=locked.now if locked else claim.claimed_at,
-                lease=self._lease,
+    ) -> "_Taken":
+        """Mark rows, and hold those that bear the marks afterwards."""
+        wanted = {claim.contact.id: (claim, changes) for claim, changes in claimed}
+        writes = [*freed.items(), *((key, changes) for key, (_, changes) in wanted.items())]
+        written = write_rows(connection, self._contacts, writes, singly=singly)
+        claims, refused = [], dict(written.refused)
+        are_free = {
+            key for key in freed if key in written.rows and not written.rows[key].is_abandoned
+        }
+        refused |= dict.fromkeys(freed.keys() - are_free - refused.keys(), UNCHANGED)
+        for key, (claim, _) in wanted.items():
+            confirmed = claim.confirmed_by(written.rows[key]) if key in written.rows else None
+            if confirmed:
+                claims.append(confirmed)
+            else:
+                refused.setdefault(key, UNCHANGED)
+        return _Taken(claims, are_free, refused)
+
+    def _why_unlocked(self, connection: Connection) -> str:
+        if connection.dialect.name == "postgresql" and hides_rows(connection, self._contacts):
+            return (
+                "another program holds its row, or row security keeps this user from changing "
+                "it; try again in a moment, then run 'hubspot-sync doctor'"
             )
-            for claim, outcome, locked in ends
-        ]
-        written = write_rows(
-            connection,
-            [(settlement.claim.contact.id, settlement.changes) for settlement in settlements],
-            singly=singly,
+        return "another program holds its row; try again in a moment"
+
+    def _not_there(self, contact_id: Key) -> NotThere:
+        return NotThere(
+            f"There is no contact {str(contact_id)[:80]} in the table '{self._contacts.name}'. "
+            "Look for it by its email, or see whether DATABASE_URL names the right database."
         )
-        return [
-            _write_instead(connection, settlement, written.refused.get(settlement.claim.contact.id))
-            for settlement in settlements
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,54 +304,6 @@ class _Taken:
     claims: Sequence[Claim] = ()
     freed: Collection[Key] = ()
     refused: Mapping[Key, str] = field(default_factory=dict)
-
-
-def _limit_waiting(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {ROW_LOCK_TIMEOUT_MS}")
-
-
-def _singly_if_refused(write: Callable[[bool], Result]) -> Result:
-    """Write rows together; where the database refuses one of them, each by itself."""
-    try:
-        return write(False)
-    except RowRefused:
-        return write(True)
-
-
-def _write_taken(
-    connection: Connection,
-    freed: Mapping[Key, Changes],
-    claimed: Iterable[tuple[Claim, Changes]],
-    *,
-    singly: bool,
-) -> _Taken:
-    """Mark rows, and hold those that bear the marks afterwards."""
-    wanted = {claim.contact.id: (claim, changes) for claim, changes in claimed}
-    writes = [*freed.items(), *((key, changes) for key, (_, changes) in wanted.items())]
-    written = write_rows(connection, writes, singly=singly)
-    claims, refused = [], dict(written.refused)
-    are_free = {key for key in freed if key in written.rows and not written.rows[key].is_abandoned}
-    refused |= dict.fromkeys(freed.keys() - are_free - refused.keys(), UNCHANGED)
-    for key, (claim, _) in wanted.items():
-        confirmed = claim.confirmed_by(written.rows[key]) if key in written.rows else None
-        if confirmed:
-            claims.append(confirmed)
-        else:
-            refused.setdefault(key, UNCHANGED)
-    return _Taken(claims, are_free, refused)
-
-
-def _write_instead(connection: Connection, settlement: Settlement, why: str | None) -> Settlement:
-    """Write what comes nearest to a settlement that the database refuses."""
-    if why is None:
-        return settlement
-    instead = settlement
-    for instead in instead_of(settlement, why):
-        key = instead.claim.contact.id
-        if not write_rows(connection, [(key, instead.changes)], singly=True).refused:
-            break
-    return instead
 
 
 def _log_taken(taken: _Taken) -> None:
@@ -444,35 +322,18 @@ def _log_taken(taken: _Taken) -> None:
         )
 
 
-def _why_unlocked(connection: Connection) -> str:
-    if connection.dialect.name == "postgresql" and hides_rows(connection):
-        return (
-            "another program holds its row, or row security keeps this user from changing it; try "
-            "again in a moment, then run 'hubspot-sync doctor'"
-        )
-    return "another program holds its row; try again in a moment"
-
-
 def _named(contact_id: Key) -> dict[str, str]:
     return {"contact_id": str(contact_id)}
 
 
-def _rows_of(
-    kind: DueKind, found: Iterable[RowMapping], turn: Callable[[Row], tuple[datetime, Key]]
-) -> list[Row]:
-    return sorted((to_row(each) for each in found if each["kind"] == kind), key=turn)
+def _turn(row: Row) -> tuple[datetime, bool, Key]:
+    return row.updated_at or _LONG_AGO, *_order(row)
 
 
-def _turn(row: Row) -> tuple[datetime, Key]:
-    return row.updated_at or _LONG_AGO, row.contact.id
+def _retry_turn(row: Row) -> tuple[datetime, bool, Key]:
+    return row.next_retry_at or _LONG_AGO, *_order(row)
 
 
-def _retry_turn(row: Row) -> tuple[datetime, Key]:
-    return row.next_retry_at or _LONG_AGO, row.contact.id
-
-
-def _not_there(contact_id: Key) -> NotThere:
-    return NotThere(
-        f"There is no contact {contact_id} in the table '{TABLE}'. Look for it by its email, or "
-        "see whether DATABASE_URL names the right database."
-    )
+def _order(row: Row) -> tuple[bool, Key]:
+    # A column of SQLite may hold numbers and texts, which Python does not compare.
+    return isinstance(row.contact.id, str), row.contact.id

@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
-from sqlalchemy.schema import CreateTable
 
 from hubspot_sync.errors import Contended, WrongUsage
 from hubspot_sync.store.failures import (
     SQLITE_BUSY_SECONDS,
     UnusableFile,
     explain,
-    is_missing_file,
+    why_not_asked,
 )
-from hubspot_sync.store.table import TABLE, contacts
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +35,21 @@ TRANSACTION_TRIES = 5
 SHORTEST_PAUSE_SECONDS = 0.05
 """Between the first two tries; it doubles each time."""
 
+_TABLE = "hubspot_sync_table"
+"""The execution option that carries the table's name."""
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine:
+def make_engine(
+    url: str, *, table: str = "contacts", create: bool = False, pool_size: int = 2
+) -> Engine:
     """Return an engine whose transactions are safe for a queue.
 
     Args:
         url: with the driver named, as the settings give it.
+        table: the source's table, which messages about failures name.
         create: make the SQLite file if there is none; otherwise a missing file is an error.
         pool_size: connections at most.
 
@@ -61,9 +65,11 @@ def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine
             "an IPv6 address stands in square brackets."
         ) from None
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite_engine(parsed.database, create=create, pool_size=pool_size)
+        engine = _sqlite_engine(parsed.database, create=create, pool_size=pool_size)
+        return engine.execution_options(**{_TABLE: table})
     engine = create_engine(
         parsed,
+        execution_options={_TABLE: table},
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
@@ -90,6 +96,12 @@ def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
     return engine
+
+
+def table_of(engine: Engine) -> str:
+    """Return the name of the source's table, for messages."""
+    name: str = engine.get_execution_options().get(_TABLE, "contacts")
+    return name
 
 
 def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
@@ -173,7 +185,7 @@ def transaction(
             its deferred constraints at once, and not at the end for all.
 
     Raises:
-        WrongUsage: the table or a column is missing.
+        WrongUsage: the table or a column is missing, or a value fits no column.
         Contended: another transaction got in the way.
         DatabaseUnavailable: anything else that the database refuses.
     """
@@ -183,7 +195,12 @@ def transaction(
                 connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
             yield connection
     except SQLAlchemyError as error:
-        raise explain(error) from error
+        if read_only and (why := why_not_asked(error)):
+            raise WrongUsage(
+                f"The database does not take what was asked for ({why}). Name contacts as the "
+                f"columns of '{table_of(engine)}' hold them, or by their email."
+            ) from error
+        raise explain(error, table_of(engine)) from error
 
 
 def retried(method: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -213,22 +230,3 @@ def retried(method: Callable[_P, _T]) -> Callable[_P, _T]:
 
 def _pause(seconds: float) -> None:
     time.sleep(seconds)
-
-
-def has_table(engine: Engine) -> bool:
-    """Tell whether the database has a contacts table."""
-    try:
-        return inspect(engine).has_table(TABLE)
-    except OperationalError as error:
-        if is_missing_file(error):
-            return False
-        raise explain(error) from error
-
-
-def create_table(engine: Engine) -> bool:
-    """Make the contacts table for embedded use; return False where there is one already."""
-    if has_table(engine):
-        return False
-    with transaction(engine) as connection:
-        connection.execute(CreateTable(contacts, if_not_exists=True))
-    return True

@@ -10,6 +10,7 @@ NULL counts as very old, and an index keeps such rows apart; so they are asked f
 from collections.abc import Collection, Iterator
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -29,14 +30,14 @@ from sqlalchemy import (
 )
 
 from hubspot_sync.rules.lifecycle import (
-    CRM,
     DUE_DECISIONS,
     TAKEOVER_DECISIONS,
     ProcessingStatus,
     SyncStatus,
 )
 from hubspot_sync.rules.source import Key
-from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, contacts
+from hubspot_sync.store.expressions import DatabaseTime, DatabaseTimeBefore
+from hubspot_sync.store.source_table import SourceTable
 
 
 class DueKind(StrEnum):
@@ -48,123 +49,156 @@ class DueKind(StrEnum):
     RETRY = "retry"
 
 
-_c = contacts.c
-
-_IS_WANTED = or_(
-    and_(
-        _c.hubspot_processing_status == ProcessingStatus.QUEUED,
-        or_(_c.hubspot_sync_status.is_(None), _c.hubspot_sync_status != SyncStatus.SKIPPED),
-    ),
-    and_(
-        # Marked with plain SQL, by somebody who set the decision alone.
-        or_(*(_c.hubspot_sync_status == decision for decision in DUE_DECISIONS)),
-        _c.hubspot_processing_status.is_(None),
-    ),
-    and_(
-        _c.hubspot_sync_status == SyncStatus.QUEUED,
-        _c.hubspot_processing_status == ProcessingStatus.ERROR,
-    ),
-)
-# Another CRM's retry time does not delay us.
-_HAS_NO_RETRY_TIME = or_(_c.next_retry_at.is_(None), _c.last_failed_crm != CRM)
-_HAS_RETRY_TIME = and_(
-    _c.next_retry_at.is_not(None), or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM)
-)
-_IS_PROCESSING = _c.hubspot_processing_status == ProcessingStatus.PROCESSING
-# One of a claim's two marks: both, or what is left of them where a person took one away.
-IS_MARKED = or_(
-    _IS_PROCESSING,
-    and_(
-        _c.hubspot_sync_status == SyncStatus.PROCESSING,
-        or_(
-            _c.hubspot_processing_status.is_(None),
-            _c.hubspot_processing_status != ProcessingStatus.QUEUED,
-        ),
-    ),
-)
-
-READY = and_(_IS_WANTED, _HAS_NO_RETRY_TIME)
-TIMED = and_(_IS_WANTED, _HAS_RETRY_TIME)
+KIND = "hubspot_sync_kind"
+"""The label of why a row is due."""
 
 
-def is_due(lease: timedelta) -> ColumnElement[bool]:
-    """Return the condition that a contact is due."""
-    is_takeover = and_(
-        _IS_PROCESSING,
-        is_left_behind(lease),
-        or_(*(_c.hubspot_sync_status == decision for decision in TAKEOVER_DECISIONS)),
-    )
-    return or_(READY, and_(TIMED, _c.next_retry_at <= DatabaseTime()), is_takeover)
-
-
-def is_left_behind(lease: timedelta) -> ColumnElement[bool]:
-    """Return the condition that a worker died holding the contact: its lease is over."""
-    return and_(IS_MARKED, or_(_c.updated_at.is_(None), _is_before(lease)))
-
-
-def _may_kill(lone_from: int) -> ColumnElement[bool]:
-    """Return the condition that a contact left behind may be what killed its worker."""
-    is_ours = or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM)
-    own_retry_count = case((is_ours, func.coalesce(_c.retry_count, 0)), else_=0)
-    is_wanted = or_(*(_c.hubspot_sync_status == decision for decision in TAKEOVER_DECISIONS))
-    return func.coalesce(and_(_IS_PROCESSING, is_wanted, own_retry_count >= lone_from), false())
-
-
-def _is_before(lease: timedelta) -> ColumnElement[bool]:
-    return _c.updated_at <= DatabaseTimeBefore(lease.total_seconds())
-
-
-def rows_to_claim(
-    limit: int,
-    lease: timedelta,
-    *,
-    lone: bool,
-    lone_from: int = 1,
-    without: Collection[Key] = (),
-    lock: bool,
-) -> CompoundSelect[Any]:
-    """Return the query of a claim: what is due and what was left behind, each with its kind.
-
-    It returns the best `limit` rows of each kind, in no order.
+class Due:
+    """What is due in one table, as conditions and as the query of a claim.
 
     Args:
-        limit: contacts wanted.
-        lease: how long a claim holds.
-        lone: also ask for a contact that is to be taken over alone.
-        lone_from: the retries of ours from which it is.
-        without: keys of contacts to leave out.
-        lock: lock the rows, and pass over those that others hold.
+        contacts: the table.
     """
-    parts = _parts(limit, lease, lone=lone, lone_from=lone_from, without=without)
-    named = [
-        select(_locked(part, lock=lock).cte(f"part_{number}")) for number, part in enumerate(parts)
-    ]
-    return named[0].union_all(*named[1:])
 
+    def __init__(self, contacts: SourceTable) -> None:
+        self._contacts = contacts
+        self._c = contacts.c
 
-def _parts(
-    limit: int, lease: timedelta, *, lone: bool, lone_from: int, without: Collection[Key]
-) -> Iterator[Select[Any]]:
-    def part(
-        kind: DueKind, condition: ColumnElement[bool], order: Column[Any], most: int = limit
-    ) -> Select[Any]:
-        query = select(contacts, DatabaseTime().label("now"), literal(kind).label("kind"))
-        if without:
-            condition = and_(condition, _c.id.not_in(without))
-        return query.where(condition).order_by(order, _c.id).limit(most)
+    @cached_property
+    def ready(self) -> ColumnElement[bool]:
+        """The condition that a contact is wanted, and no retry time of ours delays it."""
+        # Another CRM's retry time does not delay us.
+        has_no_time = or_(
+            self._c.next_retry_at.is_(None),
+            self._c.last_failed_crm != self._contacts.source.crm_name,
+        )
+        return and_(self._is_wanted, has_no_time)
 
-    is_undated = _c.updated_at.is_(None)
-    is_lone = _may_kill(lone_from)
-    together = and_(IS_MARKED, not_(is_lone))
-    yield part(DueKind.FRESH, and_(READY, is_undated), _c.updated_at)
-    yield part(DueKind.FRESH, and_(READY, not_(is_undated)), _c.updated_at)
-    yield part(DueKind.RETRY, and_(TIMED, _c.next_retry_at <= DatabaseTime()), _c.next_retry_at)
-    yield part(DueKind.LEFT_BEHIND, and_(together, is_undated), _c.updated_at)
-    yield part(DueKind.LEFT_BEHIND, and_(together, _is_before(lease)), _c.updated_at)
-    if lone:
-        alone = and_(IS_MARKED, is_lone)
-        yield part(DueKind.LONE, and_(alone, is_undated), _c.updated_at, 1)
-        yield part(DueKind.LONE, and_(alone, _is_before(lease)), _c.updated_at, 1)
+    @cached_property
+    def timed(self) -> ColumnElement[bool]:
+        """The condition that a contact is wanted, but not before a retry time of ours."""
+        return and_(self._is_wanted, self._c.next_retry_at.is_not(None), self.is_ours)
+
+    @cached_property
+    def is_ours(self) -> ColumnElement[bool]:
+        """The condition that the shared retry columns speak of us."""
+        failed_crm = self._c.last_failed_crm
+        return or_(failed_crm.is_(None), failed_crm == self._contacts.source.crm_name)
+
+    @cached_property
+    def is_marked(self) -> ColumnElement[bool]:
+        """The condition that a row has one of a claim's two marks.
+
+        Both, or what is left of them where a person took one away.
+        """
+        decision, state = self._c.hubspot_sync_status, self._c.hubspot_processing_status
+        return or_(
+            self._is_processing,
+            and_(
+                decision == SyncStatus.PROCESSING,
+                or_(state.is_(None), state != ProcessingStatus.QUEUED),
+            ),
+        )
+
+    def is_due(self, lease: timedelta) -> ColumnElement[bool]:
+        """Return the condition that a contact is due."""
+        is_takeover = and_(
+            self._is_processing, self.is_left_behind(lease), self._is_one_of(TAKEOVER_DECISIONS)
+        )
+        is_time = and_(self.timed, self._c.next_retry_at <= DatabaseTime())
+        return or_(self.ready, is_time, is_takeover)
+
+    def is_left_behind(self, lease: timedelta) -> ColumnElement[bool]:
+        """Return the condition that a worker died holding the contact: its lease is over."""
+        updated_at = self._c.updated_at
+        return and_(self.is_marked, or_(updated_at.is_(None), self._is_before(lease)))
+
+    def rows_to_claim(
+        self,
+        limit: int,
+        lease: timedelta,
+        *,
+        lone: bool,
+        lone_from: int = 1,
+        without: Collection[Key] = (),
+        lock: bool,
+    ) -> CompoundSelect[Any]:
+        """Return the query of a claim: what is due and what was left behind, each with its kind.
+
+        It returns the best `limit` rows of each kind, in no order.
+
+        Args:
+            limit: contacts wanted.
+            lease: how long a claim holds.
+            lone: also ask for a contact that is to be taken over alone.
+            lone_from: the retries of ours from which it is.
+            without: keys of contacts to leave out.
+            lock: lock the rows, and pass over those that others hold.
+        """
+        parts = self._parts(limit, lease, lone=lone, lone_from=lone_from, without=without)
+        named = [
+            select(_locked(part, lock=lock).cte(f"part_{number}"))
+            for number, part in enumerate(parts)
+        ]
+        return named[0].union_all(*named[1:])
+
+    def _parts(
+        self, limit: int, lease: timedelta, *, lone: bool, lone_from: int, without: Collection[Key]
+    ) -> Iterator[Select[Any]]:
+        c = self._c
+
+        def part(
+            kind: DueKind, condition: ColumnElement[bool], order: Column[Any], most: int = limit
+        ) -> Select[Any]:
+            query = self._contacts.rows().add_columns(literal(kind).label(KIND))
+            if without:
+                condition = and_(condition, c.id.not_in(without))
+            return query.where(condition).order_by(order, c.id).limit(most)
+
+        is_undated = c.updated_at.is_(None)
+        is_lone = self._may_kill(lone_from)
+        together = and_(self.is_marked, not_(is_lone))
+        is_time = c.next_retry_at <= DatabaseTime()
+        yield part(DueKind.FRESH, and_(self.ready, is_undated), c.updated_at)
+        yield part(DueKind.FRESH, and_(self.ready, not_(is_undated)), c.updated_at)
+        yield part(DueKind.RETRY, and_(self.timed, is_time), c.next_retry_at)
+        yield part(DueKind.LEFT_BEHIND, and_(together, is_undated), c.updated_at)
+        yield part(DueKind.LEFT_BEHIND, and_(together, self._is_before(lease)), c.updated_at)
+        if lone:
+            alone = and_(self.is_marked, is_lone)
+            yield part(DueKind.LONE, and_(alone, is_undated), c.updated_at, 1)
+            yield part(DueKind.LONE, and_(alone, self._is_before(lease)), c.updated_at, 1)
+
+    @cached_property
+    def _is_wanted(self) -> ColumnElement[bool]:
+        decision, state = self._c.hubspot_sync_status, self._c.hubspot_processing_status
+        return or_(
+            and_(
+                state == ProcessingStatus.QUEUED,
+                or_(decision.is_(None), decision != SyncStatus.SKIPPED),
+            ),
+            # Marked with plain SQL, by somebody who set the decision alone.
+            and_(self._is_one_of(DUE_DECISIONS), state.is_(None)),
+            and_(decision == SyncStatus.QUEUED, state == ProcessingStatus.ERROR),
+        )
+
+    @cached_property
+    def _is_processing(self) -> ColumnElement[bool]:
+        return self._c.hubspot_processing_status == ProcessingStatus.PROCESSING
+
+    def _is_one_of(self, decisions: Collection[SyncStatus]) -> ColumnElement[bool]:
+        # Not IN, which an enum column refuses for the texts of a list.
+        return or_(*(self._c.hubspot_sync_status == decision for decision in decisions))
+
+    def _may_kill(self, lone_from: int) -> ColumnElement[bool]:
+        """Return the condition that a contact left behind may be what killed its worker."""
+        own_retry_count = case((self.is_ours, func.coalesce(self._c.retry_count, 0)), else_=0)
+        is_wanted = self._is_one_of(TAKEOVER_DECISIONS)
+        may_kill = and_(self._is_processing, is_wanted, own_retry_count >= lone_from)
+        return func.coalesce(may_kill, false())
+
+    def _is_before(self, lease: timedelta) -> ColumnElement[bool]:
+        return self._c.updated_at <= DatabaseTimeBefore(lease.total_seconds())
 
 
 def prefer_indexes(connection: Connection) -> None:

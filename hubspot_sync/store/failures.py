@@ -14,7 +14,6 @@ from hubspot_sync.errors import (
     RowRefused,
     WrongUsage,
 )
-from hubspot_sync.store.table import TABLE
 
 SQLITE_BUSY_SECONDS = 5.0
 """How long SQLite waits for another program that keeps the database locked."""
@@ -38,6 +37,9 @@ _DATA_CLASSES = frozenset({"09", "22", "23", "27", "38", "39", "44", "45", "P0"}
 _SERVERS_CLASSES = re.compile("[0-4]|5[34578]|72|F0|HV|XX")
 """SQLSTATE classes that PostgreSQL keeps for itself; any other is a trigger's own."""
 
+_UNREADABLE_VALUES = ("22P02", "22003", "22007", "22008")
+"""The SQLSTATEs of a text that is no value of the type wanted, or is out of its range."""
+
 _ADDRESS = re.compile(r"[^\s()'\"=]+@[^\s()'\"]+")
 
 
@@ -45,14 +47,19 @@ class UnusableFile(sqlite3.OperationalError):
     """An SQLite file that this user cannot open or make, and why."""
 
 
-def explain(error: SQLAlchemyError) -> HubSpotSyncError:
-    """Return the error of ours that a database error amounts to."""
+def explain(error: SQLAlchemyError, table: str) -> HubSpotSyncError:
+    """Return the error of ours that a database error amounts to.
+
+    Args:
+        error: from the driver, or from SQLAlchemy.
+        table: the source's table.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else None
     words = _first_line(str(cause or error))
     code = getattr(cause, "pgcode", None)
     return (
-        _explain_table(error, code, words)
-        or _explain_refusal(error, code, words)
+        _explain_table(error, code, words, table)
+        or _explain_refusal(error, code, words, table)
         or _explain_limit(code, words)
         or _explain_file(cause, words)
         or DatabaseUnavailable(
@@ -62,21 +69,23 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
     )
 
 
-def _explain_table(error: SQLAlchemyError, code: str | None, words: str) -> WrongUsage | None:
+def _explain_table(
+    error: SQLAlchemyError, code: str | None, words: str, table: str
+) -> WrongUsage | None:
     """Return the error of a table that is not what the sync needs; None where it is."""
     if code == "42P01" or "no such table" in words or is_missing_file(error):
         return WrongUsage(
-            f"There is no table '{TABLE}' in the database. Point DATABASE_URL at the app's "
+            f"There is no table '{table}' in the database. Point DATABASE_URL at the app's "
             "database, or run 'hubspot-sync init-db' to make the table in it."
         )
     if code == "42703" or "no such column" in words:
         return WrongUsage(
-            f"The table '{TABLE}' lacks a column that the sync needs ({words}). Point DATABASE_URL "
+            f"The table '{table}' lacks a column that the sync needs ({words}). Point DATABASE_URL "
             "at the app's database, or add the column."
         )
     if code in _UNFIT_TABLE:
         return WrongUsage(
-            f"The database cannot do with '{TABLE}' what the sync needs ({words}). Point "
+            f"The database cannot do with '{table}' what the sync needs ({words}). Point "
             "DATABASE_URL at the table itself, for a view will not do; where it is the table, look "
             "at its rules, generated columns and publications. 'hubspot-sync doctor' says what it "
             "is."
@@ -85,13 +94,13 @@ def _explain_table(error: SQLAlchemyError, code: str | None, words: str) -> Wron
 
 
 def _explain_refusal(
-    error: SQLAlchemyError, code: str | None, words: str
+    error: SQLAlchemyError, code: str | None, words: str, table: str
 ) -> DatabaseUnavailable | None:
     """Return the error of a database that may be used, but not so; None where it is another."""
     if is_data_fault(error):
         # A trigger's words may hold the address; the driver's other lines, which do, are left out.
         return RowRefused(
-            f"The database refuses what is to be written into a row of '{TABLE}' "
+            f"The database refuses what is to be written into a row of '{table}' "
             f"({_ADDRESS.sub('…', words)}). Look at the table's constraints and triggers, and "
             "correct the contact or the rule; what was not settled is taken over when its lease "
             "ends.",
@@ -100,18 +109,18 @@ def _explain_refusal(
     if code in ("42501", "25006") or "readonly database" in words:
         return DatabaseUnavailable(
             f"The database does not let this user write ({words}). The user in DATABASE_URL needs "
-            f"SELECT and UPDATE on '{TABLE}', on the primary server; an SQLite file and its folder "
+            f"SELECT and UPDATE on '{table}', on the primary server; an SQLite file and its folder "
             "must be this user's to write, and not be replaced while a run is at work."
         )
     if code == _LOCK_TIMEOUT:
         return RowLocked(
-            f"Another program keeps a row of '{TABLE}' locked ({words}). Find out which one holds "
+            f"Another program keeps a row of '{table}' locked ({words}). Find out which one holds "
             "a transaction open; the contacts are safe."
         )
     if code in _CONTENDED:
         return Contended(
             f"The database gave way to other transactions at every try ({words}). The server's log "
-            f"names the statements: let the other program lock rows of '{TABLE}' in the order of "
+            f"names the statements: let the other program lock rows of '{table}' in the order of "
             "their ids, and migrate while no run is at work; the contacts are safe."
         )
     return None
@@ -168,6 +177,14 @@ def is_data_fault(error: SQLAlchemyError) -> bool:
         return True
     state_class = code[:2]
     return state_class in _DATA_CLASSES or not _SERVERS_CLASSES.match(state_class)
+
+
+def why_not_asked(error: SQLAlchemyError) -> str | None:
+    """Return why a question cannot be asked: a value in it is none of the column's type."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    if getattr(cause, "pgcode", None) not in _UNREADABLE_VALUES:
+        return None
+    return _first_line(str(cause))
 
 
 def _is_policy_check(error: SQLAlchemyError) -> bool:

@@ -18,11 +18,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
-from hubspot_sync.store.database import transaction
-from hubspot_sync.store.due import IS_MARKED, READY, TIMED
+from hubspot_sync.store.database import table_of, transaction
+from hubspot_sync.store.due import Due
 from hubspot_sync.store.failures import explain
 from hubspot_sync.store.relation import Kind, kind_of_table
-from hubspot_sync.store.table import TABLE, contacts
+from hubspot_sync.store.source_table import SourceTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +39,33 @@ class WantedIndex:
     condition: ColumnElement[bool] | None = None
 
 
-INDEXES = (
-    WantedIndex("hubspot_sync_ready", lambda t: (t.c.updated_at, t.c.id), READY),
-    WantedIndex("hubspot_sync_timed", lambda t: (t.c.next_retry_at, t.c.id), TIMED),
-    WantedIndex("hubspot_sync_processing", lambda t: (t.c.updated_at, t.c.id), IS_MARKED),
-    # Who else has a part in a record that would get a new address.
-    WantedIndex("hubspot_sync_record_id", lambda t: (t.c.hubspot_contact_id,)),
-    WantedIndex("hubspot_sync_email", lambda t: (func.lower(func.trim(t.c.email)),)),
-)
-"""What `init-db --indexes` makes: three for claims, two for the question before a rename."""
+MOST_NAME_LENGTH = 63
+"""PostgreSQL cuts a longer name, without a word."""
 
 
-def create_indexes(engine: Engine) -> list[tuple[str, bool]]:
+def wanted_indexes(contacts: SourceTable) -> tuple[WantedIndex, ...]:
+    """Return what `init-db --indexes` makes: three for claims, two for the question of a rename.
+
+    One table may have a set for each of our names; the built-in source's have no more in theirs.
+    """
+    due, source = Due(contacts), contacts.source
+
+    def named(purpose: str) -> str:
+        is_built_in = source.table == "contacts" and source.crm_name == "hubspot"
+        prefix = "hubspot_sync" if is_built_in else f"{contacts.table.name}_{source.crm_name}_sync"
+        return f"{prefix[: MOST_NAME_LENGTH - len(purpose) - 1]}_{purpose}"
+
+    return (
+        WantedIndex(named("ready"), lambda t: (t.c.updated_at, t.c.id), due.ready),
+        WantedIndex(named("timed"), lambda t: (t.c.next_retry_at, t.c.id), due.timed),
+        WantedIndex(named("processing"), lambda t: (t.c.updated_at, t.c.id), due.is_marked),
+        # Who else has a part in a record that would get a new address.
+        WantedIndex(named("record_id"), lambda t: (t.c.hubspot_contact_id,)),
+        WantedIndex(named("email"), lambda t: (func.lower(func.trim(t.c.email)),)),
+    )
+
+
+def create_indexes(engine: Engine, contacts: SourceTable) -> list[tuple[str, bool]]:
     """Make the indexes that a claim wants, and return of each whether it is new.
 
     On PostgreSQL CONCURRENTLY, for the app goes on writing meanwhile; so outside a transaction.
@@ -64,65 +79,73 @@ def create_indexes(engine: Engine) -> list[tuple[str, bool]]:
     options = {"isolation_level": "AUTOCOMMIT"} if is_concurrent else {}
     try:
         with engine.execution_options(**options).begin() as connection:
-            kind = _require_indexable(connection)
-            return [(wanted.name, _create_index(connection, kind, wanted)) for wanted in INDEXES]
+            kind = _require_indexable(connection, contacts)
+            return [
+                (wanted.name, _create_index(connection, contacts, kind, wanted))
+                for wanted in wanted_indexes(contacts)
+            ]
     except SQLAlchemyError as error:
-        raise _explain_index(error) from error
+        raise _explain_index(error, contacts.name) from error
 
 
-def has_index(engine: Engine, name: str) -> bool:
+def has_index(engine: Engine, contacts: SourceTable, name: str) -> bool:
     """Tell whether the database has one of the indexes, whole."""
     try:
         with engine.connect() as connection:
-            return _is_valid(connection, name) is True
+            return _is_valid(connection, contacts, name) is True
     except SQLAlchemyError as error:
-        raise explain(error) from error
+        raise explain(error, table_of(engine)) from error
 
 
-def require_indexable(engine: Engine) -> None:
+def require_indexable(engine: Engine, contacts: SourceTable) -> None:
     """Find out whether the table can have indexes.
 
     Raises:
         WrongUsage: it is a view, or another thing that has none.
     """
     with transaction(engine, read_only=True) as connection:
-        _require_indexable(connection)
+        _require_indexable(connection, contacts)
 
 
-def _require_indexable(connection: Connection) -> Kind:
-    kind = kind_of_table(connection) or Kind.TABLE
+def _require_indexable(connection: Connection, contacts: SourceTable) -> Kind:
+    kind = kind_of_table(connection, contacts) or Kind.TABLE
     if not kind.is_table:
         raise WrongUsage(
-            f"'{TABLE}' is {kind}, which has no indexes for a claim. Point DATABASE_URL, or its "
-            "user's search_path, at the table behind it; the sync needs that, too."
+            f"'{contacts.name}' is {kind}, which has no indexes for a claim. Point DATABASE_URL, "
+            "or its user's search_path, at the table behind it; the sync needs that, too."
         )
     return kind
 
 
-def _explain_index(error: SQLAlchemyError) -> HubSpotSyncError:
+def _explain_index(error: SQLAlchemyError, table: str) -> HubSpotSyncError:
     if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == "42501":
         words = str(error.orig).strip().partition("\n")[0]
         return DatabaseUnavailable(
-            f"Only the owner of '{TABLE}' can make its indexes ({words}). Run 'hubspot-sync "
+            f"Only the owner of '{table}' can make its indexes ({words}). Run 'hubspot-sync "
             "init-db --indexes' once with DATABASE_URL set to the owner's; runs need no more than "
             "SELECT and UPDATE."
         )
-    return explain(error)
+    return explain(error, table)
 
 
-def _create_index(connection: Connection, kind: Kind, wanted: WantedIndex) -> bool:
+def _create_index(
+    connection: Connection, contacts: SourceTable, kind: Kind, wanted: WantedIndex
+) -> bool:
     """Make an index on the table; return False where there is one already."""
     is_partitioned = kind is Kind.PARTITIONED
-    if is_partitioned and not _is_valid(connection, wanted.name):
+    if is_partitioned and not _is_valid(connection, contacts, wanted.name):
         # PostgreSQL makes none on a partitioned table CONCURRENTLY. On its partitions it does, and
         # what it finds there the index of the whole takes over, so that nobody waits for it.
-        for key, partition in _partitions(connection):
+        for key, partition in _partitions(connection, contacts):
             name = f"{wanted.name}_{key}"
-            _make(connection, _index(name, partition, wanted, concurrently=True))
-    index = _index(wanted.name, contacts, wanted, concurrently=not is_partitioned)
-    # The index is made where somebody asks for it, never together with the table.
-    contacts.indexes.discard(index)
-    return _make(connection, index)
+            _make(connection, contacts, _index(name, partition, wanted, concurrently=True))
+    # On a copy, for an index would stay with the table of every later statement.
+    table = contacts.table.to_metadata(MetaData())
+    return _make(
+        connection,
+        contacts,
+        _index(wanted.name, table, wanted, concurrently=not is_partitioned),
+    )
 
 
 def _index(name: str, table: Table, wanted: WantedIndex, *, concurrently: bool) -> Index:
@@ -135,9 +158,9 @@ def _index(name: str, table: Table, wanted: WantedIndex, *, concurrently: bool) 
     )
 
 
-def _make(connection: Connection, index: Index) -> bool:
+def _make(connection: Connection, contacts: SourceTable, index: Index) -> bool:
     schema = index.table.schema if index.table is not None else None
-    is_valid = _is_valid(connection, str(index.name), schema)
+    is_valid = _is_valid(connection, contacts, str(index.name), schema)
     if is_valid is False:
         connection.execute(DropIndex(index))
     if not is_valid:
@@ -145,7 +168,7 @@ def _make(connection: Connection, index: Index) -> bool:
     return not is_valid
 
 
-def _partitions(connection: Connection) -> list[tuple[int, Table]]:
+def _partitions(connection: Connection, contacts: SourceTable) -> list[tuple[int, Table]]:
     """Return the tables that hold a partitioned table's rows, each with its number."""
     found = connection.execute(
         text(
@@ -154,15 +177,17 @@ def _partitions(connection: Connection) -> list[tuple[int, Table]]:
             "JOIN pg_namespace AS n ON n.oid = c.relnamespace "
             "WHERE p.isleaf AND c.relkind = 'r'"
         ),
-        {"table": TABLE},
+        {"table": contacts.quoted(connection)},
     )
     return [
-        (oid, contacts.to_metadata(MetaData(), name=name, schema=schema))
+        (oid, contacts.table.to_metadata(MetaData(), name=name, schema=schema))
         for oid, schema, name in found
     ]
 
 
-def _is_valid(connection: Connection, name: str, schema: str | None = None) -> bool | None:
+def _is_valid(
+    connection: Connection, contacts: SourceTable, name: str, schema: str | None = None
+) -> bool | None:
     """Tell whether an index is there and whole; None where it is not there."""
     if connection.dialect.name == "sqlite":
         found = text(
@@ -176,6 +201,6 @@ def _is_valid(connection: Connection, name: str, schema: str | None = None) -> b
             "to_regnamespace(quote_ident(CAST(:schema AS text))), "
             "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:table)))"
         )
-    values = {"name": name, "schema": schema, "table": TABLE}
+    values = {"name": name, "schema": schema, "table": contacts.quoted(connection)}
     valid = connection.execute(found, values).scalar_one_or_none()
     return None if valid is None else bool(valid)

@@ -17,12 +17,10 @@ from sqlalchemy import (
     func,
     inspect,
     not_,
-    or_,
     select,
 )
 
 from hubspot_sync.rules.lifecycle import (
-    CRM,
     Changes,
     ProcessingStatus,
     Row,
@@ -32,50 +30,18 @@ from hubspot_sync.rules.lifecycle import (
     reset_changes,
     skip_changes,
 )
-from hubspot_sync.rules.mapping import normalise_email
 from hubspot_sync.rules.source import Key
 from hubspot_sync.store.database import retried, transaction
-from hubspot_sync.store.due import READY, is_left_behind
-from hubspot_sync.store.rows import all_columns, to_row, write_rows
-from hubspot_sync.store.table import TABLE, contacts
+from hubspot_sync.store.due import Due
+from hubspot_sync.store.rows import to_row, write_rows
+from hubspot_sync.store.selection import Selecting, Selection
+from hubspot_sync.store.source_table import NOW, SourceTable
 
 CHUNK = 500
 """Contacts that one transaction takes."""
 
 MOST_HELD = 10_000
 """Contacts that runs hold, or died holding, that are told."""
-
-_c = contacts.c
-_IS_RETRIED = and_(
-    _c.hubspot_sync_status == SyncStatus.QUEUED,
-    _c.hubspot_processing_status == ProcessingStatus.ERROR,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which contacts an operator means; one of these, and only one.
-
-    Attributes:
-        contact_ids: these.
-        email: those with this address, however it is written.
-        status: those with this decision; NULL counts as New, and what failed and waits for its
-            retry as Error.
-        domain_id: those of this domain.
-        every: all.
-    """
-
-    contact_ids: Sequence[Key] = ()
-    email: str | None = None
-    status: SyncStatus | None = None
-    domain_id: Key | None = None
-    every: bool = False
-
-    @property
-    def is_one(self) -> bool:
-        """Whether exactly one of them is given."""
-        given = (self.contact_ids, self.email, self.status, self.domain_id, self.every)
-        return sum(bool(each) for each in given) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +72,16 @@ class Marking:
 
     Args:
         engine: from `make_engine`.
+        contacts: the table.
         lease: how long a claim holds.
     """
 
-    def __init__(self, engine: Engine, *, lease: timedelta) -> None:
+    def __init__(self, engine: Engine, contacts: SourceTable, *, lease: timedelta) -> None:
         self._engine = engine
+        self._contacts = contacts
         self._lease = lease
+        self._due = Due(contacts)
+        self._selecting = Selecting(contacts)
 
     def look_at_reset(self, wanted: Selection, *, rows_wanted: int) -> Preview:
         """Find out what a reset would do, without doing it.
@@ -120,7 +90,7 @@ class Marking:
             wanted: `every` means all that took part in a sync.
             rows_wanted: how many rows to show of what may be very many.
         """
-        return self._preview(_took_part(wanted), wanted, rows_wanted, None)
+        return self._preview(self._selecting.took_part(wanted), wanted, rows_wanted, None)
 
     def look_at_enqueue(
         self, wanted: Selection, *, rows_wanted: int, limit: int | None = None
@@ -150,7 +120,9 @@ class Marking:
             kept = frozenset(rows)
             return [(row.contact.id, reset_changes(row, never_synced)) for row in rows]
 
-        return _sum(self._chunks(_took_part(wanted), change=lambda rows, _: change(rows)))
+        return _sum(
+            self._chunks(self._selecting.took_part(wanted), change=lambda rows, _: change(rows))
+        )
 
     def enqueue(self, wanted: Selection, *, limit: int | None = None) -> tuple[int, list[Row]]:
         """Mark contacts for HubSpot as the app does, with all attempts before them.
@@ -169,7 +141,7 @@ class Marking:
 
     def look_at_skip(self, wanted: Selection) -> Preview:
         """Find out what `skip` would do, without doing it; it does so to what is held, too."""
-        return self._preview(_can_be_skipped(wanted), wanted, 0, None)
+        return self._preview(self._selecting.can_be_skipped(wanted), wanted, 0, None)
 
     def skip(self, wanted: Selection) -> tuple[int, list[Row]]:
         """Set the decision to Skipped, and take what is asked for out of the queue.
@@ -190,7 +162,9 @@ class Marking:
         def change_held(rows: list[Row]) -> list[tuple[Key, Changes]]:
             return [(row.contact.id, skip_changes(row, is_held=True)) for row in rows]
 
-        chunks = self._chunks(_can_be_skipped(wanted), change=change, change_held=change_held)
+        chunks = self._chunks(
+            self._selecting.can_be_skipped(wanted), change=change, change_held=change_held
+        )
         count, held = _sum(chunks)
         return count + len(held), held
 
@@ -198,7 +172,11 @@ class Marking:
     def has_synced(self) -> bool:
         """Tell whether any contact has ever been delivered."""
         with transaction(self._engine, read_only=True) as connection:
-            delivered = select(_c.id).where(_c.hubspot_contact_id.is_not(None)).limit(1)
+            delivered = (
+                select(self._contacts.c.id)
+                .where(self._contacts.c.hubspot_contact_id.is_not(None))
+                .limit(1)
+            )
             return connection.execute(delivered).first() is not None
 
     @retried
@@ -207,40 +185,51 @@ class Marking:
     ) -> Preview:
         """Count what a change would take, and read only what is to be shown."""
         is_live = and_(
-            _c.hubspot_processing_status == ProcessingStatus.PROCESSING,
-            not_(is_left_behind(self._lease)),
+            self._contacts.c.hubspot_processing_status == ProcessingStatus.PROCESSING,
+            not_(self._due.is_left_behind(self._lease)),
         )
         is_free = and_(condition, not_(func.coalesce(is_live, false())))
-        chosen = _selected(wanted)
+        chosen = self._selecting.selected(wanted)
         with transaction(self._engine, read_only=True) as connection:
 
             def read(where: ColumnElement[bool], count: int) -> list[Row]:
-                query = all_columns().where(where).order_by(_c.id).limit(count)
-                return [to_row(entry) for entry in connection.execute(query).mappings()]
+                query = (
+                    self._contacts.rows().where(where).order_by(self._contacts.c.id).limit(count)
+                )
+                return [
+                    to_row(self._contacts, entry) for entry in connection.execute(query).mappings()
+                ]
 
             def count(where: ColumnElement[bool]) -> int:
                 return int(
                     connection.execute(
-                        select(func.count()).select_from(contacts).where(where)
+                        select(func.count()).select_from(self._contacts.table).where(where)
                     ).scalar_one()
                 )
 
             found = (
-                set(connection.scalars(select(_c.id).where(chosen)))
+                set(connection.scalars(select(self._contacts.c.id).where(chosen)))
                 if wanted.contact_ids
                 else set()
             )
             taken = is_free
             if limit is not None:
-                taken = _c.id.in_(select(_c.id).where(is_free).order_by(_c.id).limit(limit))
+                taken = self._contacts.c.id.in_(
+                    select(self._contacts.c.id)
+                    .where(is_free)
+                    .order_by(self._contacts.c.id)
+                    .limit(limit)
+                )
             return Preview(
                 total=count(taken),
                 rows=read(is_free, most) if most else [],
                 held=read(and_(condition, is_live), MOST_HELD),
                 found=found,
-                queued=count(and_(chosen, READY)),
-                skipped=count(and_(chosen, _c.hubspot_sync_status == SyncStatus.SKIPPED)),
-                retrying=count(and_(taken, _IS_RETRIED)),
+                queued=count(and_(chosen, self._due.ready)),
+                skipped=count(
+                    and_(chosen, self._contacts.c.hubspot_sync_status == SyncStatus.SKIPPED)
+                ),
+                retrying=count(and_(taken, self._selecting.is_retried)),
             )
 
     def _chunks(
@@ -252,12 +241,14 @@ class Marking:
         limit: int | None = None,
     ) -> Iterator[tuple[list[Row], list[Row]]]:
         """Walk through contacts and change them; yield those that are free, and those held."""
-        query = all_columns().where(condition).order_by(_c.id).with_for_update()
+        query = (
+            self._contacts.rows().where(condition).order_by(self._contacts.c.id).with_for_update()
+        )
         after: Key | None = None
         left = limit
         while left is None or left > 0:
             size = CHUNK if left is None else min(CHUNK, left)
-            beyond = query if after is None else query.where(_c.id > after)
+            beyond = query if after is None else query.where(self._contacts.c.id > after)
             found, free, live = self._change(beyond.limit(size), change, change_held)
             yield free, live
             if len(found) < size:
@@ -279,40 +270,41 @@ class Marking:
         """
         with transaction(self._engine) as connection:
             timed = [
-                (to_row(entry), entry["now"]) for entry in connection.execute(query).mappings()
+                (to_row(self._contacts, entry), entry[NOW])
+                for entry in connection.execute(query).mappings()
             ]
             live = [row for row, now in timed if is_held(row, now, self._lease)]
             free = [row for row, now in timed if not is_held(row, now, self._lease)]
             if free:
-                written = write_rows(connection, change(free, timed[0][1]))
+                written = write_rows(connection, self._contacts, change(free, timed[0][1]))
                 # A trigger or rule may leave a row as it is.
                 free = [row for row in free if row.contact.id in written.rows]
             if live and change_held:
-                write_rows(connection, change_held(live))
+                write_rows(connection, self._contacts, change_held(live))
         return [row for row, _ in timed], free, live
 
     @retried
     def _never_synced(self) -> str | None:
         """Return the decision of a contact that nobody marked: NULL where the column takes it."""
         with transaction(self._engine, read_only=True) as connection:
-            for described in inspect(connection).get_columns(TABLE):
-                if described["name"] == "hubspot_sync_status":
+            table, decision = self._contacts.table, self._contacts.c.hubspot_sync_status
+            for described in inspect(connection).get_columns(table.name, schema=table.schema):
+                if described["name"] == decision.name:
                     return None if described["nullable"] else SyncStatus.NEW
         return None
 
     def _can_be_marked(self, wanted: Selection) -> ColumnElement[bool]:
-        is_queued = func.coalesce(READY, false())
+        is_queued = func.coalesce(self._due.ready, false())
         if wanted.contact_ids:
-            return and_(_selected(wanted), not_(is_queued))
+            return and_(self._selecting.selected(wanted), not_(is_queued))
         # What a dead run left is in the queue already: the next run takes it over.
-        is_left = func.coalesce(is_left_behind(self._lease), false())
-        return and_(_selected(wanted), not_(is_queued), not_(is_left), _is_not_skipped())
-
-
-def find_keys(engine: Engine, wanted: Selection) -> list[Key]:
-    """Return the keys of the contacts that are meant."""
-    with transaction(engine, read_only=True) as connection:
-        return list(connection.scalars(select(_c.id).where(_selected(wanted)).order_by(_c.id)))
+        is_left = func.coalesce(self._due.is_left_behind(self._lease), false())
+        return and_(
+            self._selecting.selected(wanted),
+            not_(is_queued),
+            not_(is_left),
+            self._selecting.is_not_skipped,
+        )
 
 
 def _sum(chunks: Iterator[tuple[list[Row], list[Row]]]) -> tuple[int, list[Row]]:
@@ -322,44 +314,3 @@ def _sum(chunks: Iterator[tuple[list[Row], list[Row]]]) -> tuple[int, list[Row]]
         count += len(free)
         held += live
     return count, held
-
-
-def _selected(wanted: Selection) -> ColumnElement[bool]:
-    if wanted.contact_ids:
-        return _c.id.in_(wanted.contact_ids)
-    if wanted.email:
-        # SQL knows fewer blanks and capitals than we do, so as it is written, too.
-        is_alike = func.lower(func.trim(_c.email)) == normalise_email(wanted.email)
-        return or_(is_alike, _c.email == wanted.email)
-    if wanted.status is SyncStatus.NEW:
-        return or_(_c.hubspot_sync_status.is_(None), _c.hubspot_sync_status == SyncStatus.NEW)
-    if wanted.status is SyncStatus.ERROR:
-        return or_(_c.hubspot_sync_status == SyncStatus.ERROR, _IS_RETRIED)
-    if wanted.status is not None:
-        return _c.hubspot_sync_status == wanted.status
-    if wanted.domain_id is not None:
-        return _c.domain_id == str(wanted.domain_id)
-    return _c.id.is_not(None) if wanted.every else false()
-
-
-def _can_be_skipped(wanted: Selection) -> ColumnElement[bool]:
-    return and_(_selected(wanted), _is_not_skipped())
-
-
-def _is_not_skipped() -> ColumnElement[bool]:
-    is_skipped = _c.hubspot_sync_status == SyncStatus.SKIPPED
-    return or_(_c.hubspot_sync_status.is_(None), not_(is_skipped))
-
-
-def _took_part(wanted: Selection) -> ColumnElement[bool]:
-    if wanted.contact_ids or wanted.status is not None:
-        return _selected(wanted)
-    took_part = or_(
-        and_(_c.hubspot_sync_status.is_not(None), _c.hubspot_sync_status != SyncStatus.NEW),
-        _c.hubspot_processing_status.is_not(None),
-        _c.hubspot_processing_error.is_not(None),
-        _c.hubspot_contact_id.is_not(None),
-        and_(_c.retry_count > 0, or_(_c.last_failed_crm.is_(None), _c.last_failed_crm == CRM)),
-    )
-    # Skipped is a person's decision never to send; it is nothing that a sync wrote.
-    return and_(took_part, _is_not_skipped())

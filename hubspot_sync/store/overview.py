@@ -23,18 +23,11 @@ from sqlalchemy import (
 
 from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.alarm import alarms
-from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
+from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
 from hubspot_sync.store.database import retried, transaction
-from hubspot_sync.store.due import (
-    READY,
-    TIMED,
-    DueKind,
-    is_due,
-    is_left_behind,
-    prefer_indexes,
-    rows_to_claim,
-)
-from hubspot_sync.store.table import DatabaseTime, DatabaseTimeBefore, MomentAfter, contacts
+from hubspot_sync.store.due import KIND, Due, DueKind, prefer_indexes
+from hubspot_sync.store.expressions import DatabaseTime, DatabaseTimeBefore, MomentAfter
+from hubspot_sync.store.source_table import SourceTable
 
 MOST_ERROR_TEXTS = 1_000
 """Different error texts that are read and grouped; the most frequent ones."""
@@ -42,12 +35,6 @@ MOST_ERROR_TEXTS = 1_000
 DAY = timedelta(days=1)
 
 OTHER = Reason("other reasons", "Ask the table: the README's runbook has the query.")
-
-_c = contacts.c
-_IS_FAILED = and_(
-    _c.hubspot_processing_status == ProcessingStatus.ERROR,
-    or_(_c.hubspot_sync_status.is_(None), _c.hubspot_sync_status != SyncStatus.SKIPPED),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +106,17 @@ def alarms_of(found: Overview, *, runs: int, is_enabled: bool, interval: timedel
 
 @retried
 def look_at_queue(
-    engine: Engine, lease: timedelta, *, patience: timedelta | None = None
+    engine: Engine,
+    contacts: SourceTable,
+    lease: timedelta,
+    *,
+    patience: timedelta | None = None,
 ) -> Overview:
     """Read the state of the queue, in one transaction that writes nothing.
 
     Args:
         engine: from `make_engine`.
+        contacts: the table.
         lease: how long a claim holds.
         patience: on PostgreSQL, how long one query may take; a table that somebody keeps locked is
             waited for a second then. None waits without an end.
@@ -139,14 +131,14 @@ def look_at_queue(
             limit = text("SELECT set_config('statement_timeout', :milliseconds, true)")
             milliseconds = int(patience.total_seconds() * 1000)
             connection.execute(limit, {"milliseconds": str(milliseconds)})
-        decision, state = _c.hubspot_sync_status, _c.hubspot_processing_status
+        decision, state = contacts.c.hubspot_sync_status, contacts.c.hubspot_processing_status
         grouped = connection.execute(
             select(decision, state, func.count()).group_by(decision, state)
         )
         states = {(decision, state): count for decision, state, count in grouped}
-        found = connection.execute(_totals(lease)).mappings().one()
-        failures = connection.execute(_failures()).all()
-        oldest = _oldest(connection, lease) if found["due"] else None
+        found = connection.execute(_totals(contacts, lease)).mappings().one()
+        failures = connection.execute(_failures(contacts)).all()
+        oldest = _oldest(connection, contacts, lease) if found["due"] else None
     failed = sum(
         count
         for (decision, state), count in states.items()
@@ -168,48 +160,51 @@ def look_at_queue(
     )
 
 
-def _totals(lease: timedelta) -> Select[Any]:
+def _totals(contacts: SourceTable, lease: timedelta) -> Select[Any]:
     """Count everything in one pass over the table."""
-    is_left = is_left_behind(lease)
+    c, due = contacts.c, Due(contacts)
+    is_left = due.is_left_behind(lease)
     is_delivered = and_(
-        _c.hubspot_sync_status == SyncStatus.COMPLETE,
-        _c.hubspot_processing_status == ProcessingStatus.COMPLETE,
+        c.hubspot_sync_status == SyncStatus.COMPLETE,
+        c.hubspot_processing_status == ProcessingStatus.COMPLETE,
     )
-    is_held = and_(_c.hubspot_processing_status == ProcessingStatus.PROCESSING, not_(is_left))
-    is_later = and_(TIMED, _c.next_retry_at > DatabaseTime())
+    is_held = and_(c.hubspot_processing_status == ProcessingStatus.PROCESSING, not_(is_left))
+    is_later = and_(due.timed, c.next_retry_at > DatabaseTime())
     in_five_minutes, in_an_hour = (
-        _c.next_retry_at <= DatabaseTimeBefore(-seconds) for seconds in (300.0, 3600.0)
+        c.next_retry_at <= DatabaseTimeBefore(-seconds) for seconds in (300.0, 3600.0)
     )
     due_since = case(
         # The contact of a dead run is due since its lease ended.
-        (is_left, MomentAfter(_c.updated_at, lease.total_seconds())),
-        (TIMED, _c.next_retry_at),
-        else_=_c.updated_at,
+        (is_left, MomentAfter(c.updated_at, lease.total_seconds())),
+        (due.timed, c.next_retry_at),
+        else_=c.updated_at,
     )
     a_day_ago = DatabaseTimeBefore(DAY.total_seconds())
     return select(
         DatabaseTime().label("now"),
-        _count("due", is_due(lease)),
-        func.min(due_since).filter(is_due(lease)).label("oldest_due_since"),
+        _count("due", due.is_due(lease)),
+        func.min(due_since).filter(due.is_due(lease)).label("oldest_due_since"),
         _count("soon", and_(is_later, in_five_minutes)),
         _count("within_hour", and_(is_later, not_(in_five_minutes), in_an_hour)),
         _count("later", and_(is_later, not_(in_an_hour))),
-        _count("delivered", and_(is_delivered, _c.updated_at > a_day_ago)),
-        func.max(_c.updated_at).filter(is_delivered).label("last_delivery"),
-        func.max(_c.last_retry_at).filter(_c.last_failed_crm == CRM).label("last_failure"),
+        _count("delivered", and_(is_delivered, c.updated_at > a_day_ago)),
+        func.max(c.updated_at).filter(is_delivered).label("last_delivery"),
+        func.max(c.last_retry_at)
+        .filter(c.last_failed_crm == contacts.source.crm_name)
+        .label("last_failure"),
         _count("held", is_held),
         _count("left_behind", is_left),
-    ).select_from(contacts)
+    ).select_from(contacts.table)
 
 
-def _oldest(connection: Connection, lease: timedelta) -> str | None:
+def _oldest(connection: Connection, contacts: SourceTable, lease: timedelta) -> str | None:
     """Return the key of the contact that waits longest."""
     prefer_indexes(connection)
-    first_of_each_kind = rows_to_claim(1, lease, lone=True, lock=False).cte("first")
+    first_of_each_kind = Due(contacts).rows_to_claim(1, lease, lone=True, lock=False).cte("first")
     c = first_of_each_kind.c
     due_since = case(
-        (c.kind == DueKind.RETRY, c.next_retry_at),
-        (c.kind == DueKind.FRESH, c.updated_at),
+        (c[KIND] == DueKind.RETRY, c.next_retry_at),
+        (c[KIND] == DueKind.FRESH, c.updated_at),
         else_=MomentAfter(c.updated_at, lease.total_seconds()),
     )
     # Without a date it counts as very old.
@@ -222,15 +217,21 @@ def _count(name: str, condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count().filter(condition).label(name)
 
 
-def _failures() -> Select[Any]:
+def _failures(contacts: SourceTable) -> Select[Any]:
     """Read each error's text once, with how many have it, how many are retried, and one of them."""
+    c, due = contacts.c, Due(contacts)
+    decision = c.hubspot_sync_status
+    is_failed = and_(
+        c.hubspot_processing_status == ProcessingStatus.ERROR,
+        or_(decision.is_(None), decision != SyncStatus.SKIPPED),
+    )
     count = func.count()
     # As text: PostgreSQL knows no smallest UUID before version 18.
-    example = func.min(cast(_c.id, String))
+    example = func.min(cast(c.id, String))
     return (
-        select(_c.hubspot_processing_error, count, count.filter(or_(READY, TIMED)), example)
-        .where(_IS_FAILED)
-        .group_by(_c.hubspot_processing_error)
+        select(c.hubspot_processing_error, count, count.filter(or_(due.ready, due.timed)), example)
+        .where(is_failed)
+        .group_by(c.hubspot_processing_error)
         .order_by(count.desc())
         .limit(MOST_ERROR_TEXTS)
     )

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from hubspot_sync.store.table import TABLE, WRITTEN, contacts
+from hubspot_sync.store.source_table import SourceTable
 
 
 class Kind(StrEnum):
@@ -74,19 +74,21 @@ def _explained(element: _Explained, compiler: SQLCompiler, **_: object) -> str:
     return f"EXPLAIN {element.statement.compile(dialect=compiler.dialect)}"
 
 
-def kind_of_table(connection: Connection) -> Kind | None:
+def kind_of_table(connection: Connection, contacts: SourceTable) -> Kind | None:
     """Return what stands under the table's name; None where nothing does."""
     if connection.dialect.name == "sqlite":
+        name = contacts.table.name
         query = text(
             "SELECT type FROM sqlite_master WHERE name = :table AND type IN ('table', 'view')"
         )
     else:
+        name = contacts.quoted(connection)
         query = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:table)")
-    found = connection.execute(query, {"table": TABLE}).scalar_one_or_none()
+    found = connection.execute(query, {"table": name}).scalar_one_or_none()
     return None if found is None else _KINDS.get(found, Kind.TABLE)
 
 
-def missing_rights(connection: Connection) -> list[str]:
+def missing_rights(connection: Connection, contacts: SourceTable) -> list[str]:
     """Return what PostgreSQL does not let this user do, such as `UPDATE on retry_count`.
 
     Columns count, for rights may be given or taken one by one.
@@ -96,12 +98,12 @@ def missing_rights(connection: Connection) -> list[str]:
         "has_column_privilege(attrelid, attnum, 'UPDATE') AS may_write FROM pg_attribute "
         "WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
     )
-    columns = connection.execute(query, {"table": TABLE}).all()
+    columns = connection.execute(query, {"table": contacts.quoted(connection)}).all()
     readable = {column.attname for column in columns if column.may_read}
     writable = {column.attname for column in columns if column.may_write}
     there = {column.attname for column in columns}
-    read = [column.name for column in contacts.columns if column.name in there]
-    written = [name for name in WRITTEN if name in there]
+    read = [name for name in contacts.source.all_columns if name in there]
+    written = [name for name in contacts.written if name in there]
     return [*_missing("SELECT", read, readable), *_missing("UPDATE", written, writable)]
 
 
@@ -112,14 +114,14 @@ def _missing(right: str, wanted: Sequence[str], held: Iterable[str]) -> list[str
     return [right if lacking == wanted else f"{right} on {', '.join(lacking)}"]
 
 
-def why_not_writable(connection: Connection) -> str | None:
+def why_not_writable(connection: Connection, contacts: SourceTable) -> str | None:
     """Return why PostgreSQL takes no update of the table, in its words; None where it takes them.
 
     It is asked to explain one, which changes nothing: of a view, a rule, a generated column or a
     publication it says the same there as at a claim.
     """
-    columns = [column for column in contacts.columns if column.name in WRITTEN]
-    an_update = update(contacts).where(false()).values({column: column for column in columns})
+    columns = [column for column in contacts.c if column.name in contacts.written]
+    an_update = update(contacts.table).where(false()).values({column: column for column in columns})
     try:
         with connection.begin_nested():
             connection.execute(_Explained(an_update.returning(contacts.c.id)))
@@ -130,12 +132,12 @@ def why_not_writable(connection: Connection) -> str | None:
     return None
 
 
-def hides_rows(connection: Connection) -> bool | None:
+def hides_rows(connection: Connection, contacts: SourceTable) -> bool | None:
     """Tell whether row security may hide contacts; None where it does not apply to this user."""
     is_active = text("SELECT row_security_active(to_regclass(:table)::oid)")
-    if not connection.execute(is_active, {"table": TABLE}).scalar_one():
+    if not connection.execute(is_active, {"table": contacts.quoted(connection)}).scalar_one():
         return None
-    return not shows_all(_policies(connection))
+    return not shows_all(_policies(connection, contacts))
 
 
 def shows_all(policies: Sequence[Policy]) -> bool:
@@ -145,12 +147,12 @@ def shows_all(policies: Sequence[Policy]) -> bool:
     return is_opened and all(each.is_permissive or each.is_open for each in policies)
 
 
-def _policies(connection: Connection) -> list[Policy]:
+def _policies(connection: Connection, contacts: SourceTable) -> list[Policy]:
     query = text(
         "SELECT polcmd, polpermissive, pg_get_expr(polqual, polrelid), "
         "pg_get_expr(polwithcheck, polrelid) FROM pg_policy "
         "WHERE polrelid = to_regclass(:table) AND polcmd IN ('*', 'r', 'w') AND EXISTS "
         "(SELECT FROM unnest(polroles) AS role WHERE role = 0 OR pg_has_role(role, 'USAGE'))"
     )
-    found: Any = connection.execute(query, {"table": TABLE})
+    found: Any = connection.execute(query, {"table": contacts.quoted(connection)})
     return [Policy(*each) for each in found]

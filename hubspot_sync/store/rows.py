@@ -5,21 +5,23 @@ round, and rules or triggers leave a row as it was, without a word.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, Update, case, select, update
+from sqlalchemy import Connection, RowMapping, Update, case, update
 from sqlalchemy.exc import DBAPIError
 
+from hubspot_sync.errors import RowRefused
 from hubspot_sync.rules.lifecycle import Changes, Row
-from hubspot_sync.rules.mapping import BUILT_IN_COLUMNS, Contact
+from hubspot_sync.rules.mapping import Contact
 from hubspot_sync.rules.source import Key
 from hubspot_sync.store.failures import is_data_fault, why_refused
-from hubspot_sync.store.table import DatabaseTime, contacts
+from hubspot_sync.store.source_table import NOW, SourceTable
 
-_c = contacts.c
+Result = TypeVar("Result")
+
 _VARYING = ("hubspot_processing_error", "hubspot_contact_id")
 
 
@@ -48,23 +50,20 @@ class Written:
     refused: Mapping[Key, str] = field(default_factory=dict)
 
 
-def all_columns() -> Select[Any]:
-    """Return the query for rows, each with the database's time."""
-    return select(contacts, DatabaseTime().label("now"))
+def rows_by_id(contacts: SourceTable, found: Any) -> dict[Key, LockedRow]:
+    """Return what the query for rows found, by key."""
+    return {
+        entry["id"]: LockedRow(to_row(contacts, entry), entry[NOW]) for entry in found.mappings()
+    }
 
 
-def rows_by_id(found: Any) -> dict[Key, LockedRow]:
-    """Return what such a query found, by key."""
-    return {entry["id"]: LockedRow(to_row(entry), entry["now"]) for entry in found.mappings()}
-
-
-def to_row(found: RowMapping) -> Row:
+def to_row(contacts: SourceTable, found: RowMapping) -> Row:
     """Return a row as the rules know it."""
     return Row(
         contact=Contact(
             id=found["id"],
             email=found["email"],
-            values=tuple((name, _as_text(found[name])) for name in BUILT_IN_COLUMNS),
+            values=tuple((name, found[key]) for name, key in contacts.value_keys),
             hubspot_contact_id=found["hubspot_contact_id"],
         ),
         sync_status=found["hubspot_sync_status"],
@@ -76,16 +75,22 @@ def to_row(found: RowMapping) -> Row:
         next_retry_at=found["next_retry_at"],
         last_retry_at=found["last_retry_at"],
         updated_at=found["updated_at"],
+        crm_name=contacts.source.crm_name,
     )
 
 
 def write_rows(
-    connection: Connection, writes: Iterable[tuple[Key, Changes]], *, singly: bool = False
+    connection: Connection,
+    contacts: SourceTable,
+    writes: Iterable[tuple[Key, Changes]],
+    *,
+    singly: bool = False,
 ) -> Written:
     """Write each row's changes; those without changes are passed over.
 
     Args:
         connection: in a transaction.
+        contacts: the table.
         writes: keys and changes.
         singly: one row at a time, so that a row which the database refuses keeps no other; else
             its refusal is raised.
@@ -97,9 +102,9 @@ def write_rows(
         try:
             if singly:
                 with connection.begin_nested():
-                    rows |= _write(connection, part)
+                    rows |= _write(connection, contacts, part)
             else:
-                rows |= _write(connection, part)
+                rows |= _write(connection, contacts, part)
         except DBAPIError as error:
             if not singly or not is_data_fault(error):
                 raise
@@ -110,7 +115,9 @@ def write_rows(
     return Written(rows, refused)
 
 
-def _write(connection: Connection, writes: Iterable[tuple[Key, Changes]]) -> dict[Key, Row]:
+def _write(
+    connection: Connection, contacts: SourceTable, writes: Iterable[tuple[Key, Changes]]
+) -> dict[Key, Row]:
     """Write rows, one statement for all that change alike.
 
     Statuses and times are constants of a statement: an enum column takes a constant of no type,
@@ -126,13 +133,14 @@ def _write(connection: Connection, writes: Iterable[tuple[Key, Changes]]) -> dic
         groups[constant, varying, cleared].append((contact_id, changes))
     written: dict[Key, Row] = {}
     for (constant, varying, cleared), rows in groups.items():
-        statement = _update(dict(constant) | dict.fromkeys(cleared), varying, rows)
-        found = connection.execute(statement.returning(contacts)).mappings()
-        written |= {entry["id"]: to_row(entry) for entry in found}
+        statement = _update(contacts, dict(constant) | dict.fromkeys(cleared), varying, rows)
+        found = connection.execute(statement.returning(*contacts.selected)).mappings()
+        written |= {entry["id"]: to_row(contacts, entry) for entry in found}
     return written
 
 
 def _update(
+    contacts: SourceTable,
     constant: Mapping[str, object],
     varying: Sequence[str],
     rows: Sequence[tuple[Key, Changes]],
@@ -140,11 +148,15 @@ def _update(
     ids = [contact_id for contact_id, _ in rows]
     # No WITH, which PostgreSQL refuses on a table with a rule that does something else as well.
     differing = {
-        name: case(*((_c.id == contact_id, changes[name]) for contact_id, changes in rows))
+        name: case(*((contacts.c.id == contact_id, changes[name]) for contact_id, changes in rows))
         for name in varying
     }
-    return update(contacts).where(_c.id.in_(ids)).values(**constant, **differing)
+    return update(contacts.table).where(contacts.c.id.in_(ids)).values(**constant, **differing)
 
 
-def _as_text(value: object) -> str | None:
-    return None if value is None else str(value)
+def singly_if_refused(write: Callable[[bool], Result]) -> Result:
+    """Write rows together; where the database refuses one of them, each by itself."""
+    try:
+        return write(False)
+    except RowRefused:
+        return write(True)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from hubspot_sync.store.database import transaction
+from hubspot_sync.store.database import table_of, transaction
 from hubspot_sync.store.failures import explain
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _advisory_place(engine: Engine, places: int) -> Iterator[bool]:
     try:
         connection = engine.connect()
     except SQLAlchemyError as error:
-        raise explain(error) from error
+        raise explain(error, table_of(engine)) from error
     try:
         yield _lock_one(connection, places)
     finally:
@@ -109,7 +109,7 @@ def _lock_one(connection: Connection, places: int) -> bool:
             for place in range(places)
         )
     except SQLAlchemyError as error:
-        raise explain(error) from error
+        raise explain(error, table_of(connection.engine)) from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, event, text
 
@@ -83,10 +83,10 @@ def add_many(
     emails: list[str],
     *,
     oldest: timedelta,
-    ids: Sequence[UUID] = (),
+    ids: Sequence[str] = (),
 ) -> None:
     """Insert contacts in one transaction, each a second younger than the one before."""
-    keys = ids or [uuid4() for _ in emails]
+    keys = ids or [str(uuid4()) for _ in emails]
     with table.engine.begin() as connection:
         for number, (key, email) in enumerate(zip(keys, emails, strict=True)):
             ago = table._ago(oldest - timedelta(seconds=number))
@@ -105,7 +105,7 @@ def add_many(
             )
 
 
-def add_mix(table: "Contacts", hubspot: "Emulator", *, abandoned: bool = False) -> list[UUID]:
+def add_mix(table: "Contacts", hubspot: "Emulator", *, abandoned: bool = False) -> list[str]:
     """Add contacts of every kind, the longest waiting first, and what HubSpot has of them.
 
     Unknown to HubSpot, known with old values, a retry of ours, two that share an email.

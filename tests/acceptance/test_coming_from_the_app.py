@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
@@ -52,7 +51,7 @@ def carry_out(engine: Engine, mark: str) -> None:
             connection.exec_driver_sql(statement)
 
 
-def fill(table: Contacts) -> dict[str, UUID]:
+def fill(table: Contacts) -> dict[str, str]:
     keys = {}
     for name, columns in LEFT_BY_THE_APP.items():
         keys[name] = table.add(f"{name}@example.com", age=AN_HOUR_AGO, **columns)

@@ -12,7 +12,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
 
 import psycopg2
 import pytest
@@ -381,7 +380,7 @@ def test_run_whose_place_is_lost_goes_on_to_its_end(
     assert states(table) == {("Complete", "Complete"): 120}
 
 
-def edit_without_waiting(table: Contacts, database_url: str, keys: Sequence[UUID]) -> None:
+def edit_without_waiting(table: Contacts, database_url: str, keys: Sequence[str]) -> None:
     """Edit contacts as the app would, and fail where one of them is locked."""
     if table.shape == "sqlite":
         path = make_url(database_url).database or ""

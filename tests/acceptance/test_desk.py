@@ -18,7 +18,7 @@ from hubspot_sync.store.indexes import create_indexes
 from tests.acceptance.held import add_many, hold, kill_at, wait_until_let_go
 from tests.acceptance.program import Ended, Program
 from tests.conftest import LEASE, TOKEN
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 OVER = LEASE + timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -164,7 +164,7 @@ def test_status_json_is_one_document(table: Contacts, program: Program) -> None:
     assert all(document[name].endswith("+00:00") for name in ("now", "last_delivery"))
     for group in document["failures"]:
         assert list(group) == ["reason", "advice", "contacts", "retried", "example"]
-        assert UUID(group["example"]) in {UUID(str(row["id"])) for row in before}
+        assert str(UUID(group["example"])) in {str(UUID(str(row["id"]))) for row in before}
     assert sum(group["contacts"] for group in document["failures"]) == 5
     assert len(document["warnings"]) == 2
     assert table.rows() == before
@@ -349,7 +349,7 @@ def to_mend(ended: Ended) -> list[str]:
 def test_doctor_of_a_healthy_set_up_exits_0(
     table: Contacts, program: Program, hubspot: Emulator
 ) -> None:
-    create_indexes(table.engine)
+    create_indexes(table.engine, CONTACTS)
     hubspot.daily_limit = 10_000
     table.add("a@x.org")
     table.add("e@x.org", **DELIVERED)
@@ -719,7 +719,6 @@ def test_enqueue_marks_and_says_how_many(
         ["--status", "Skipped"],
         ["--status", "Queued"],
         ["--limit", "0", "--all"],
-        ["--domain-id", "x"],
         ["x"],
         [str(uuid4())],
     ],
@@ -737,7 +736,7 @@ def test_enqueue_that_is_not_clear_exits_2_and_does_nothing(
 
 @embedded
 def test_enqueue_of_some_that_are_not_there_does_nothing(table: Contacts, program: Program) -> None:
-    key, nobody = table.add(**NEVER), uuid4()
+    key, nobody = table.add(**NEVER), str(uuid4())
     ended = program.run("enqueue", str(key), str(nobody))
     assert ended.code == 2
     assert f"There is no contact {nobody}. Nothing was done." in ended.err
@@ -834,7 +833,7 @@ def test_enqueue_dry_run_writes_nowhere(table: Contacts, program: Program) -> No
 def test_enqueue_leaves_the_skipped_unless_they_are_named(
     table: Contacts, program: Program
 ) -> None:
-    domain = uuid4()
+    domain = str(uuid4())
     key = table.add("a@x.org", domain_id=domain, **SKIPPED)
     for arguments in (["--all"], ["--email", "a@x.org"], ["--domain-id", str(domain)]):
         ended = program.run("enqueue", *arguments)
@@ -909,7 +908,7 @@ def test_what_a_killed_run_left_is_one_line_until_its_lease_is_over(
     table: Contacts, program: Program, command: list[str]
 ) -> None:
     keys = {str(each) for each in table.add_all([f"c{each}@x.org" for each in range(3)], **HELD)}
-    table.move(UUID(min(keys)), "updated_at", 5 * MINUTE)
+    table.move(str(UUID(min(keys))), "updated_at", 5 * MINUTE)
     latest = max(row["updated_at"] for row in table.rows())
     free_at = datetime.fromisoformat(str(latest)) + LEASE + timedelta(seconds=59.999999)
     if free_at.tzinfo:

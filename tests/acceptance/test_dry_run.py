@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from rich.cells import cell_len
@@ -37,7 +36,7 @@ each_width = pytest.mark.parametrize("columns", [80, 100])
 each_form = pytest.mark.parametrize("form", [[], ["--json"]], ids=["screen", "json"])
 
 
-def fill(table: Contacts, hubspot: Emulator) -> list[UUID]:
+def fill(table: Contacts, hubspot: Emulator) -> list[str]:
     """Queue a contact of each kind, the longest waiting first."""
     hubspot.add_contact(
         {"email": "known@x.org", "firstname": "Ida", "lastname": "King", "phone": "+44 20"},
@@ -447,7 +446,7 @@ def test_document_has_no_colour(table: Contacts, program: Program, hubspot: Emul
     assert len(ended.document["contacts"]) == 7
 
 
-AsCommand = Callable[[UUID], list[str]]
+AsCommand = Callable[[str], list[str]]
 
 
 @pytest.mark.parametrize(

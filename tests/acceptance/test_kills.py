@@ -255,7 +255,7 @@ def test_contact_that_kills_its_worker_ends_in_error_and_takes_no_other_with_it(
     program.environment["HUBSPOT_SYNC_MAX_RETRIES"] = str(retries)
     emails = [f"c{number}@example.com" for number in range(100)]
     # Their claims have one time, so the ids say in which order they are taken over.
-    ids = [UUID(int=number + 1) for number in range(100)]
+    ids = [str(UUID(int=number + 1)) for number in range(100)]
     held.add_many(table, emails, oldest=timedelta(minutes=9), ids=ids)
     poison, email = ids[2], emails[2]
     for deaths in range(retries + 1):

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.store.indexes import INDEXES, has_index
+from hubspot_sync.store.indexes import has_index, wanted_indexes
 from tests.acceptance.program import Program, environment
 from tests.acceptance.test_crowd import (
     database_setting,
@@ -24,7 +24,7 @@ from tests.acceptance.test_crowd import (
 )
 from tests.conftest import LEASE
 from tests.pgbouncer import NotInstalled, Pooler, pgbouncer
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 NOTHING = "Nothing is due.\n"
 
@@ -254,15 +254,17 @@ def test_indexes_are_made_while_a_run_is_at_work(
             assert run.finish().code == 0
         assert (made.code, made.err) == (0, "")
         assert list(made.document["indexes"].items()) == [
-            (each.name, "created") for each in INDEXES
+            (each.name, "created") for each in wanted_indexes(CONTACTS)
         ]
         assert set(again.document["indexes"].values()) == {"exists"}
-        assert all(has_index(table.engine, each.name) for each in INDEXES)
+        assert all(
+            has_index(table.engine, CONTACTS, each.name) for each in wanted_indexes(CONTACTS)
+        )
     finally:
         drop_indexes(table)
 
 
 def drop_indexes(table: Contacts) -> None:
     with table.engine.begin() as connection:
-        for name in (each.name for each in INDEXES):
+        for name in (each.name for each in wanted_indexes(CONTACTS)):
             connection.execute(text(f"DROP INDEX IF EXISTS {name}"))

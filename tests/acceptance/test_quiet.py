@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
@@ -37,7 +36,7 @@ def quiet(program: Program, *arguments: str, **more: str) -> Ended:
     return program.run("sync-queue", "--quiet", *arguments, **more)
 
 
-def rejected(key: UUID) -> str:
+def rejected(key: str) -> str:
     return (
         f"1 rejected, which no retry can change: not an email address (contact {key}). Correct the "
         "contact and mark it again (enqueue), or skip it.\n"

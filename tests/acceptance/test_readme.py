@@ -21,13 +21,15 @@ from sqlalchemy import Engine
 
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.rules.settlement import OutcomeName
-from hubspot_sync.store.database import create_table, make_engine
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.embedded import create_table
 from tests.acceptance.program import ROOT, environment, read_terminal, untimed
 from tests.tables import Contacts
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^ *```console\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
-MARTA = UUID("6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b")
+MARTA = str(UUID("6f1c2a34-5b6d-4e7f-8a9b-0c1d2e3f4a5b"))
 PROVED_ELSEWHERE = {
     "hubspot-sync demo --keep /tmp/demo": "the whole demo, below",
     "hubspot-sync emulator --port 8765": "in the block that ends it again",
@@ -169,7 +171,7 @@ def on_a_terminal(command: list[str], folder: Path, env: dict[str, str]) -> tupl
 
 def set_the_stage(stage: Stage | None, hubspot: Emulator, folder: Path) -> None:
     engine: Engine = make_engine(f"sqlite:///{folder / 'contacts.db'}", create=True)
-    create_table(engine)
+    create_table(engine, BUILT_IN_SOURCE)
     if stage:
         stage(Contacts(engine, "sqlite"), hubspot)
     engine.dispose()

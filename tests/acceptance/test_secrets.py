@@ -36,7 +36,7 @@ from tests.acceptance.program import ROOT, Ended, Program
 from tests.conftest import LEASE, POLICY, TOKEN, Runs
 from tests.contacts import contacts_client
 from tests.for_each import for_each
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 PACKAGE = ROOT / "hubspot_sync"
 PASSWORD = "pw-not-for-show"
@@ -151,7 +151,7 @@ def test_secrets_are_in_no_repr(pulse: Any) -> None:
     transport = Transport(loaded.base_url, SECRET, timeout_seconds=5, pulse=pulse)
     client = contacts_client(transport)
     engine = make_engine(loaded.database_url)
-    queue = ContactQueue(engine, policy=POLICY, lease=LEASE)
+    queue = ContactQueue(engine, CONTACTS, policy=POLICY, lease=LEASE)
     plan = Plan(mapping=loaded.mapping, lease=LEASE, attempts=4)
     for each in (loaded, transport, client, engine, engine.url, queue, plan):
         told = f"{each!r} {each!s} {each} {getattr(each, '__dict__', '')}"
@@ -270,6 +270,7 @@ def test_database_password_that_is_refused_is_nowhere(plain_url: str) -> None:
 def test_database_password_is_in_no_error_nor_in_what_caused_it() -> None:
     queue = ContactQueue(
         make_engine(load_settings({"DATABASE_URL": NOWHERE}).database_url),
+        CONTACTS,
         policy=POLICY,
         lease=LEASE,
     )
@@ -750,9 +751,10 @@ def test_statements_take_values_as_bound_parameters_alone() -> None:
 
 
 def test_numbers_in_statements_are_numbers_of_the_program() -> None:
-    from hubspot_sync.store import contact_queue
+    from hubspot_sync.store import renames, settling
 
-    assert all(isinstance(getattr(contact_queue, name), int) for name in CONSTANTS)
+    assert isinstance(renames.RENAME_TIMEOUT_MS, int)
+    assert isinstance(settling.ROW_LOCK_TIMEOUT_MS, int)
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"literal_column\(|literal_binds|\bTextClause\b", text), path

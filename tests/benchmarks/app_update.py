@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from uuid import UUID
 
 import psycopg2
 from sqlalchemy.engine import make_url
 
 from hubspot_sync.hubspot.emulator import Emulator
-from hubspot_sync.store.database import create_table, make_engine
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.embedded import create_table
 from tests.benchmarks.stage import ROOT, TOKEN, Stage, show, stage
 from tests.contacts import MAPPING
 from tests.tables import Contacts
@@ -27,7 +28,7 @@ ROUNDS = 3
 WORKERS = CONTACTS // 100
 TARGET = 1.5
 
-Update = Callable[[UUID, str], None]
+Update = Callable[[str, str], None]
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
         stand = replace(stand, hubspot_url=hubspot.url)
         sqlite_url = f"sqlite:///{Path(folder) / 'contacts.db'}"
         sqlite_engine = make_engine(sqlite_url, create=True)
-        create_table(sqlite_engine)
+        create_table(sqlite_engine, BUILT_IN_SOURCE)
         embedded = replace(stand, database_url=sqlite_url, engine=sqlite_engine)
         with postgres_update(stand) as update:
             rows.append(("PostgreSQL", *compare(stand, "app", hubspot, update)))
@@ -75,7 +76,7 @@ def compare(stand: Stage, shape: str, hubspot: Emulator, update: Update) -> tupl
     )
 
 
-def times(update: Update, keys: Sequence[UUID], name: str) -> list[float]:
+def times(update: Update, keys: Sequence[str], name: str) -> list[float]:
     """Return the seconds of each update."""
     seconds = []
     for key in keys:
@@ -123,7 +124,7 @@ def postgres_update(stand: Stage) -> Iterator[Update]:
         app.autocommit = True
         cursor = app.cursor()
 
-        def update(key: UUID, name: str) -> None:
+        def update(key: str, name: str) -> None:
             cursor.execute("UPDATE contacts SET name = %s WHERE id = %s", (name, str(key)))
 
         yield update
@@ -135,7 +136,7 @@ def sqlite_update(stand: Stage) -> Iterator[Update]:
     path = make_url(stand.database_url).database or ""
     with closing(sqlite3.connect(path, isolation_level=None)) as app:
 
-        def update(key: UUID, name: str) -> None:
+        def update(key: str, name: str) -> None:
             app.execute("UPDATE contacts SET name = ? WHERE id = ?", (name, str(key)))
 
         yield update

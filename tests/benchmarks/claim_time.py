@@ -9,6 +9,7 @@ from sqlalchemy import text
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.benchmarks.stage import Stage, show, stage
+from tests.tables import CONTACTS
 
 CLAIMS = 9
 TARGET = 2
@@ -48,7 +49,7 @@ def main() -> None:
 
 def claim_seconds(stand: Stage) -> float:
     """Return the median time of a claim; each is rolled back by putting the rows back."""
-    queue = ContactQueue(stand.engine, policy=RetryPolicy(), lease=timedelta(minutes=10))
+    queue = ContactQueue(stand.engine, CONTACTS, policy=RetryPolicy(), lease=timedelta(minutes=10))
     seconds = []
     for _ in range(CLAIMS):
         began = time.perf_counter()

@@ -48,7 +48,7 @@ def careful_rate(stand: Stage) -> float:
     for number in range(CAREFUL_CONTACTS):
         email = f"careful{number}@example.com"
         told = {"email": email, "firstname": "Ada"}
-        (group,) = group_by_email([(scraped(uuid4(), email), told)])
+        (group,) = group_by_email([(scraped(str(uuid4()), email), told)])
         lane.deliver(group)
     seconds = time.perf_counter() - began
     transport.close()

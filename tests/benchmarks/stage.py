@@ -18,7 +18,7 @@ from sqlalchemy import Engine, create_engine, text
 from hubspot_sync.store.database import make_engine
 from hubspot_sync.store.indexes import create_indexes
 from tests.postgres_server import postgres_server
-from tests.tables import APP_TABLE
+from tests.tables import APP_TABLE, CONTACTS
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "pat-na1-xxxxxxxx"
@@ -108,7 +108,7 @@ def stage(*, is_indexed: bool = True, **emulator: object) -> Iterator[Stage]:
         with engine.begin() as connection:
             connection.exec_driver_sql(APP_TABLE)
         if is_indexed:
-            create_indexes(engine)
+            create_indexes(engine, CONTACTS)
         try:
             yield Stage(url.format(database="bench"), engine, hubspot_url)
         finally:

@@ -18,7 +18,9 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 
 from hubspot_sync.cli import app
-from hubspot_sync.store.database import create_table, make_engine
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.embedded import create_table
 from tests.benchmarks.stage import ROOT, Stage, show, stage
 
 STARTS = 7
@@ -28,7 +30,7 @@ def main() -> None:
     """Time `--help` and, on both databases, a tick that finds nothing due."""
     with tempfile.TemporaryDirectory() as folder, stage() as stand, monitor() as url:
         embedded = replace(stand, database_url=f"sqlite:///{Path(folder) / 'contacts.db'}")
-        create_table(make_engine(embedded.database_url, create=True))
+        create_table(make_engine(embedded.database_url, create=True), BUILT_IN_SOURCE)
         watched = {
             "HUBSPOT_SYNC_HEARTBEAT_URL": url,
             "HUBSPOT_SYNC_METRICS_FILE": str(Path(folder) / "hubspot_sync.prom"),

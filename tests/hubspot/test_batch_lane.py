@@ -51,7 +51,7 @@ def stumble(fault: Exception, _: Group | None) -> Outcome:
 
 
 def contact(email: str, **columns: Any) -> Contact:
-    return scraped(uuid4(), email, domain_id=str(uuid4()), page_id=str(uuid4()), **columns)
+    return scraped(str(uuid4()), email, domain_id=str(uuid4()), page_id=str(uuid4()), **columns)
 
 
 def mapped(each: Contact, **properties: str) -> tuple[Contact, dict[str, str]]:

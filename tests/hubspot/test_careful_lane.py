@@ -24,11 +24,11 @@ from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.portal import look_at_portal
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.grouping import group_by_email
-from hubspot_sync.rules.mapping import Contact, PropertyMapping, to_properties
+from hubspot_sync.rules.mapping import Contact, PropertyMapping
 from hubspot_sync.rules.reaction import UNAVAILABLE
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
 from tests.conftest import NOW, TOKEN, Waits, lanes_of
-from tests.contacts import MAPPING, contacts_client, scraped
+from tests.contacts import MAPPING, contacts_client, properties_of, scraped
 
 EMAIL = "ada@example.com"
 NEW_EMAIL = "ada@lovelace.example"
@@ -61,7 +61,7 @@ def a_contact(**values: str | None) -> Contact:
         "domain_id": DOMAIN_ID,
         "page_id": PAGE_ID,
     }
-    return scraped(key=UUID(int=1), **(given | values))
+    return scraped(key=str(UUID(int=1)), **(given | values))
 
 
 def deliver(
@@ -73,7 +73,7 @@ def deliver(
     contact = contact or a_contact()
     if mapping:
         lane = CarefulLane(replace(lane.lanes, mapping=mapping))
-    told = properties or to_properties(contact, lane.lanes.mapping, NOW.date())
+    told = properties or properties_of(contact, lane.lanes.mapping, NOW.date())
     (group,) = group_by_email([(contact, told)])
     try:
         return lane.deliver(group)

@@ -10,6 +10,7 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.pace import Pace
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import Check, CheckState
+from hubspot_sync.rules.mapping import Field, PropertyMapping
 from tests.conftest import TOKEN
 from tests.contacts import MAPPING, contacts_client
 
@@ -29,7 +30,12 @@ def pace(pulse: Pulse) -> Pace:
 def look(hubspot: Emulator, pulse: Pulse, pace: Pace) -> Any:
     """Look at that HubSpot; return the checks."""
 
-    def check_up(token: str = TOKEN, portal_id: str | None = None, reserve: int = 5) -> list[Check]:
+    def check_up(
+        token: str = TOKEN,
+        portal_id: str | None = None,
+        reserve: int = 5,
+        mapping: PropertyMapping = MAPPING,
+    ) -> list[Check]:
         transport = Transport(
             hubspot.url,
             token,
@@ -43,7 +49,7 @@ def look(hubspot: Emulator, pulse: Pulse, pace: Pace) -> Any:
                 contacts_client(transport),
                 token,
                 pace,
-                MAPPING,
+                mapping,
                 portal_id=portal_id,
                 reserve_percent=reserve,
             )
@@ -263,3 +269,12 @@ def test_properties_that_may_not_be_read_are_told_with_the_scopes(
 def test_account_without_its_details_is_unreachable(look: Any, hubspot: Emulator) -> None:
     hubspot.fault(path=ACCOUNT, body={"portalId": None}, times=None)
     assert look()[0].state is UNREACHABLE
+
+
+def test_mapping_file_is_checked_line_by_line(look: Any) -> None:
+    good, bad = Field("firstname", "a", line=3), Field("no_such_property", "b", line=4)
+    fine = look(mapping=PropertyMapping((good,), file="m.toml"))
+    assert about(fine, "properties").state is CheckState.OK
+    check = about(look(mapping=PropertyMapping((good, bad), file="m.toml")), "properties")
+    assert check.state is CheckState.MEND
+    assert check.words.startswith("m.toml, line 4, no_such_property: ")

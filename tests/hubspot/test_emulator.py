@@ -3,9 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -13,13 +12,19 @@ import pytest
 import requests
 
 from hubspot_sync.hubspot.emulator import Emulator, Fault
+from tests.hubspot.emulator_calls import (
+    CONTACTS,
+    NOON,
+    PROPERTIES,
+    TOKEN,
+    Call,
+    Clock,
+    ids,
+    inputs,
+    problem,
+    refusal,
+)
 
-Call = Callable[..., requests.Response]
-
-TOKEN = "pat-na1-xxxxxxxx"
-CONTACTS = "/crm/v3/objects/contacts"
-PROPERTIES = "/crm/v3/properties/contacts"
-NOON = datetime(2026, 10, 1, 16, 0, tzinfo=UTC).timestamp()  # 12:00 in New York
 NOT_FOUND_MESSAGE = (
     "Could not get some CONTACT objects, they may be deleted or not exist. "
     "Check that ids are valid."
@@ -33,56 +38,10 @@ CUSTOM = {
 }
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def emulator(clock: Clock) -> Iterator[Emulator]:
-    with Emulator(clock=clock) as running:
-        yield running
-
-
-@pytest.fixture
-def session() -> Iterator[requests.Session]:
-    with requests.Session() as opened:
-        opened.trust_env = False
-        opened.headers["Authorization"] = f"Bearer {TOKEN}"
-        yield opened
-
-
-@pytest.fixture
-def call(emulator: Emulator, session: requests.Session) -> Call:
-    def send(method: str, path: str, body: object = None, **options: Any) -> requests.Response:
-        return session.request(method, emulator.url + path, json=body, timeout=5, **options)
-
-    return send
-
-
 @pytest.fixture
 def background() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor() as pool:
         yield pool
-
-
-def refusal(response: requests.Response) -> tuple[int, dict[str, Any]]:
-    """Return status and body of a refusal, with the correlation id checked and taken out."""
-    body = response.json()
-    assert body.pop("correlationId") == response.headers["X-HubSpot-Correlation-Id"]
-    return response.status_code, body
-
-
-def inputs(*items: Mapping[str, Any]) -> dict[str, Any]:
-    return {"inputs": list(items)}
 
 
 def new(trace_id: str, email: str, **properties: Any) -> dict[str, Any]:
@@ -92,25 +51,6 @@ def new(trace_id: str, email: str, **properties: Any) -> dict[str, Any]:
 def search(operator: str = "EQ", name: str = "email", **wanted: Any) -> dict[str, Any]:
     each = {"propertyName": name, "operator": operator, **wanted}
     return {"filterGroups": [{"filters": [each]}], "properties": ["email"]}
-
-
-def ids(response: requests.Response) -> list[str]:
-    return [each["id"] for each in response.json()["results"]]
-
-
-def problem(response: requests.Response) -> dict[str, Any]:
-    """Return the one problem that a validation error names, from the JSON in its message."""
-    status, body = refusal(response)
-    assert (status, body["category"]) == (400, "VALIDATION_ERROR")
-    [found] = json.loads(body["message"].removeprefix("Property values were not valid: "))
-    assert body["errors"] == [
-        {
-            "message": found["message"],
-            "code": found["error"],
-            "context": {"propertyName": [found["name"]]},
-        }
-    ]
-    return dict(found)
 
 
 def test_create_answers_the_values_written_and_three_more(call: Call) -> None:

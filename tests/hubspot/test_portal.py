@@ -12,6 +12,7 @@ from hubspot_sync.errors import (
     HubSpotDenied,
     HubSpotDown,
     Interrupted,
+    MappingUnfit,
     PropertyMissing,
     QuotaSpent,
     WrongPortal,
@@ -25,7 +26,14 @@ from hubspot_sync.hubspot.portal import (
 )
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.report import PropertyState
-from hubspot_sync.rules.mapping import PropertyNames, built_in_mapping
+from hubspot_sync.rules.mapping import (
+    CustomProperty,
+    Field,
+    PropertyMapping,
+    PropertyNames,
+    built_in_mapping,
+)
+from hubspot_sync.rules.value_types import TypeSpec, ValueType
 from tests.conftest import NOW, TOKEN
 from tests.contacts import MAPPING, contacts_client
 
@@ -35,7 +43,7 @@ OWN = built_in_mapping(
 )
 ALL_NAMES = [custom.name for custom in MAPPING.custom_properties]
 PORTAL = "24680135"
-KEY = UUID(int=1)
+KEY = str(UUID(int=1))
 EMAIL = "ada@example.com"
 
 CREATED, EXISTS = PropertyState.CREATED, PropertyState.EXISTS
@@ -75,7 +83,7 @@ def count(hubspot: Emulator, method: str, path_end: str) -> int:
 
 
 def test_look_at_portal_returns_how_to_fill_its_properties(client: HubSpotClient) -> None:
-    assert look_at_portal(client, MAPPING, PORTAL) == MAPPING
+    assert look_at_portal(client, MAPPING, PORTAL).property_names == MAPPING.property_names
 
 
 def test_look_at_portal_reads_only(client: HubSpotClient, hubspot: Emulator) -> None:
@@ -133,7 +141,7 @@ def test_look_at_portal_learns_the_type_of_the_sync_date(
     hubspot.add_property({"name": NAMES.sync_date, "type": kind, "fieldType": field_type})
     line = look_at_portal(client, MAPPING, None).field_of(NAMES.sync_date)
     assert line
-    assert line.is_datetime is (kind == "datetime")
+    assert str(line.spec.type) == kind
 
 
 def test_look_at_portal_learns_what_is_read_only(client: HubSpotClient, hubspot: Emulator) -> None:
@@ -178,7 +186,7 @@ def test_look_at_portal_waits_out_trouble_that_passes(
     client: HubSpotClient, hubspot: Emulator
 ) -> None:
     hubspot.fault(**ACCOUNT, status=502, times=2)
-    assert look_at_portal(client, MAPPING, PORTAL) == MAPPING
+    assert look_at_portal(client, MAPPING, PORTAL).property_names == MAPPING.property_names
 
 
 def test_look_at_portal_of_a_version_that_hubspot_lacks_names_the_setting(
@@ -273,7 +281,7 @@ def test_create_properties_defines_each_as_promised(
 
 def test_create_properties_makes_the_portal_ready(bare_client: HubSpotClient) -> None:
     create(bare_client)
-    assert look_at_portal(bare_client, MAPPING, PORTAL) == MAPPING
+    assert look_at_portal(bare_client, MAPPING, PORTAL).property_names == MAPPING.property_names
 
 
 def test_create_properties_uses_the_names_of_the_settings(
@@ -462,3 +470,40 @@ def test_create_properties_where_hubspot_cannot_be_reached_stops(
     bare.stop()
     with pytest.raises(HubSpotDown, match="could not be reached"):
         create(bare_client)
+
+
+def mapped_file(*lines: Field) -> PropertyMapping:
+    return PropertyMapping(lines, file="m.toml")
+
+
+def test_look_at_portal_tells_all_that_a_file_fills_and_the_portal_lacks(
+    client: HubSpotClient,
+) -> None:
+    nowhere = Field("no_such_property", "a", line=4)
+    unlike = Field("firstname", "b", type=TypeSpec(ValueType.NUMBER), line=5)
+    with pytest.raises(MappingUnfit) as raised:
+        look_at_portal(client, mapped_file(nowhere, unlike), None)
+    assert [fault.partition(": ")[0] for fault in raised.value.faults] == [
+        "m.toml, line 4, no_such_property",
+        "m.toml, line 5, firstname",
+    ]
+
+
+def test_look_at_portal_fits_a_file_to_all_its_properties_in_one_request(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    before = len(hubspot.requests)
+    lines = (Field("firstname", "a"), Field("scrapersky_sync_date", "b"))
+    mapping = look_at_portal(client, mapped_file(*lines), None)
+    assert [line.spec.type for line in mapping.fields] == [ValueType.STRING, ValueType.DATE]
+    assert len(hubspot.requests) == before + 1
+
+
+def test_create_properties_makes_an_enumeration_with_its_options(
+    bare_client: HubSpotClient,
+) -> None:
+    options = (("gold", "Gold"), ("tin", "Tin"))
+    tier = CustomProperty("tier", "enumeration", "select", "Tier", options)
+    create_properties(bare_client, mapped_file(Field("tier", "tier", create=tier)))
+    made = bare_client.read_properties(["tier"])["tier"]
+    assert (made.type, made.field_type, made.options) == ("enumeration", "select", ("gold", "tin"))

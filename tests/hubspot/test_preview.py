@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -16,8 +17,17 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.portal import look_at_portal
 from hubspot_sync.hubspot.preview import preview
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange, RunReport
-from hubspot_sync.rules.mapping import Contact, PropertyMapping, PropertyNames
+from hubspot_sync.rules.mapping import (
+    Contact,
+    Field,
+    OnInvalid,
+    PropertyMapping,
+    PropertyNames,
+    WritePolicy,
+)
 from hubspot_sync.rules.settlement import OutcomeName, error_text
+from hubspot_sync.rules.shaping import RunContext
+from hubspot_sync.rules.value_types import TypeSpec, ValueType
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import NOW, Runs, lanes_of
 from tests.contacts import MAPPING, contacts_client, scraped
@@ -26,7 +36,7 @@ from tests.tables import Contacts
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
 NAMES = PropertyNames()
 READ = {"path": "/batch/read$"}
-OWNERS = [UUID(int=number) for number in range(3)]
+OWNERS = [str(UUID(int=number)) for number in range(3)]
 """Each is the domain and the page of some contacts."""
 
 CREATE, UPDATE = PlannedAction.CREATE, PlannedAction.UPDATE
@@ -63,11 +73,11 @@ class Held(NamedTuple):
 def look(
     client: HubSpotClient, contacts: Sequence[Contact], mapping: PropertyMapping | None = None
 ) -> list[PlannedContact]:
-    return preview(lanes_of(client, mapping or MAPPING), contacts, NOW.date())
+    return preview(lanes_of(client, mapping or MAPPING), contacts, RunContext(NOW))
 
 
 def contact(email: str | None, **columns: Any) -> Contact:
-    return scraped(uuid4(), email, **columns)
+    return scraped(str(uuid4()), email, **columns)
 
 
 def plan_run_compare(
@@ -211,11 +221,11 @@ def test_preview_of_each_kind_of_contact_comes_true(
     assert told == [(email, action, record) for email, _, action, record in kinds]
 
 
-def ids_of(owner: UUID) -> dict[str, str]:
+def ids_of(owner: str) -> dict[str, str]:
     return {NAMES.domain_id: str(owner), NAMES.page_id: str(owner)}
 
 
-def columns_of(owner: UUID) -> dict[str, Any]:
+def columns_of(owner: str) -> dict[str, Any]:
     return {"domain_id": str(owner), "page_id": str(owner)}
 
 
@@ -458,3 +468,26 @@ def test_preview_speaks_a_dated_version(client: HubSpotClient, hubspot: Emulator
     dated = contacts_client(client.transport, api_version="2026-09")
     assert look(dated, [contact("a@x.org")])[0].action is CREATE
     assert hubspot.requests == [("POST", "/crm/objects/2026-09/contacts/batch/read")]
+
+
+def test_contact_that_the_mapping_rejects_is_foreseen(
+    client: HubSpotClient, hubspot: Emulator
+) -> None:
+    number = Field("phone", "phone_number", type=TypeSpec(ValueType.NUMBER))
+    drop = replace(number, on_invalid=OnInvalid.DROP)
+    bad = contact("bad@example.com", phone_number="ext. 4")
+    (rejected,) = look(client, [bad], PropertyMapping((number,)))
+    assert rejected.action is PlannedAction.REJECT
+    assert "'ext. 4' is not a number" in (rejected.message or "")
+    (dropped,) = look(client, [bad], PropertyMapping((drop,)))
+    assert dropped.action is PlannedAction.CREATE
+    assert [str(each) for each in dropped.dropped] == ["dropped: 'ext. 4' is not a number"]
+
+
+def test_what_a_policy_keeps_is_foreseen(client: HubSpotClient, hubspot: Emulator) -> None:
+    hubspot.add_contact({"email": "ada@example.com", "phone": "typed"})
+    line = Field("phone", "phone_number", write=WritePolicy.IF_EMPTY)
+    ada = contact("ada@example.com", phone_number="scraped")
+    (planned,) = look(client, [ada], PropertyMapping((line,)))
+    assert planned.action is PlannedAction.UNCHANGED
+    assert [str(each) for each in planned.kept] == ["kept: HubSpot has typed"]

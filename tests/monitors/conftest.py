@@ -13,7 +13,7 @@ import pytest
 from hubspot_sync.report import ContactReport
 from hubspot_sync.rules.settlement import OutcomeName
 
-CREATED = ContactReport(UUID(int=1), "ada@example.com", OutcomeName.CREATED, 1, 4)
+CREATED = ContactReport(str(UUID(int=1)), "ada@example.com", OutcomeName.CREATED, 1, 4)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hubspot_sync.errors import Signature
-from hubspot_sync.rules.circuit_breaker import CircuitState, RefusalCount
+from hubspot_sync.rules.circuit_breaker import CircuitState, RefusalCount, said_of_everyone
+from hubspot_sync.rules.invalid import InvalidCode
+from hubspot_sync.rules.mapping import Field, PropertyMapping
 from hubspot_sync.rules.reaction import UNAVAILABLE
+from hubspot_sync.rules.settlement import Failed
 from tests.for_each import for_each
 
 RULE = Signature("VALIDATION_ERROR", "phone")
@@ -130,3 +133,47 @@ def test_run_stops_for_ten_all_alike_or_ten_unavailable_without_an_acceptance(
 @settings(derandomize=True, deadline=None, database=None)
 def test_acceptance_withholds_nothing_any_longer(events: list[Event]) -> None:
     assert _state(*events, None) is CircuitState.CLOSED
+
+
+BAD_DATE = Signature(InvalidCode.NOT_A_DATE, "birthday")
+BAD_PHONE = Signature(InvalidCode.NOT_A_PHONE_NUMBER, "phone")
+
+
+def test_ten_values_of_a_field_that_had_no_valid_one_open_the_circuit() -> None:
+    assert _state(*[BAD_DATE] * 9) is CircuitState.COUNTING
+    assert _state(*[BAD_DATE] * 10) is CircuitState.OPEN
+
+
+def test_invalid_values_are_counted_by_field_and_reason() -> None:
+    assert _state(*[BAD_DATE, BAD_PHONE] * 9) is CircuitState.COUNTING
+    assert _state(*[BAD_DATE, BAD_PHONE] * 10) is CircuitState.OPEN
+
+
+def test_valid_value_makes_the_invalid_ones_of_its_field_the_contacts_own() -> None:
+    count = _count(*[BAD_DATE] * 9, BAD_PHONE).had_values(frozenset({"birthday"}))
+    assert count.invalid.counts == {BAD_PHONE: 1}
+    for _ in range(20):
+        count = count.refused(BAD_DATE)
+    assert count.state is CircuitState.COUNTING
+    assert count.refused(BAD_PHONE).invalid.most == 2
+
+
+def test_contact_that_hubspot_accepts_says_nothing_about_a_field_it_has_no_value_for() -> None:
+    assert _state(*[BAD_DATE] * 9, None, BAD_DATE) is CircuitState.OPEN
+
+
+def test_invalid_values_neither_count_among_hubspots_refusals_nor_break_their_count() -> None:
+    assert _state(*[RULE] * 9, BAD_DATE, RULE) is CircuitState.OPEN
+    assert _state(*[RULE] * 8, BAD_DATE, RULE) is CircuitState.COUNTING
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [("m.toml", "(VALIDATION_ERROR on phone; m.toml, line 9, phone)"), (None, "on phone)")],
+)
+def test_line_of_a_mapping_file_is_named_where_everyone_is_refused(
+    file: str | None, expected: str
+) -> None:
+    mapping = PropertyMapping((Field("phone", "phone", line=9),), file=file)
+    assert expected in said_of_everyone(Failed("no", RULE), mapping)
+    assert said_of_everyone(Failed("no", Signature("HTTP_402")), mapping)

@@ -8,18 +8,18 @@ from tests.contacts import scraped
 
 
 def group(email: str, *members: Contact, **properties: str) -> Group:
-    contacts = members or (scraped(uuid4(), email),)
+    contacts = members or (scraped(str(uuid4()), email),)
     return Group(email, contacts, {"email": email} | properties)
 
 
 def test_group_by_email_keeps_the_order_of_claims() -> None:
-    a, b, c = (scraped(uuid4(), email) for email in ("a@x.com", "b@x.com", "c@x.com"))
+    a, b, c = (scraped(str(uuid4()), email) for email in ("a@x.com", "b@x.com", "c@x.com"))
     groups = group_by_email([(each, {"email": str(each.email)}) for each in (c, a, b)])
     assert [each.members for each in groups] == [(c,), (a,), (b,)]
 
 
 def test_group_by_email_lets_later_values_win() -> None:
-    first, second = scraped(uuid4(), "A@x.com"), scraped(uuid4(), "a@x.com")
+    first, second = scraped(str(uuid4()), "A@x.com"), scraped(str(uuid4()), "a@x.com")
     (shared,) = group_by_email(
         [
             (first, {"email": "a@x.com", "phone": "1", "firstname": "Ada"}),
@@ -33,8 +33,8 @@ def test_group_by_email_lets_later_values_win() -> None:
 
 
 def test_group_contact_carries_the_last_stored_id() -> None:
-    first = scraped(uuid4(), "a@x.com", hubspot_contact_id="1")
-    second = scraped(uuid4(), "a@x.com")
+    first = scraped(str(uuid4()), "a@x.com", hubspot_contact_id="1")
+    second = scraped(str(uuid4()), "a@x.com")
     assert group("a@x.com", first, second).contact == scraped(
         second.id, "a@x.com", hubspot_contact_id="1"
     )

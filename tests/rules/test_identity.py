@@ -15,7 +15,7 @@ from tests.contacts import MAPPING, edited, scraped
 from tests.for_each import for_each
 
 CONTACT = scraped(
-    UUID(int=1),
+    str(UUID(int=1)),
     email="ada@example.com",
     domain_id="domain-1",
     page_id="page-1",
@@ -124,11 +124,11 @@ def test_our_ids_are_looked_for_under_this_portals_names() -> None:
 
 def test_record_that_shows_every_property_holds_what_was_sent() -> None:
     sent = {"email": "ada@example.com", "scrapersky_page_id": "page-1"}
-    assert holds_what_was_sent(RECORD, sent)
+    assert holds_what_was_sent(RECORD, sent, MAPPING)
 
 
 def test_record_holds_an_email_that_is_a_secondary_one() -> None:
-    assert holds_what_was_sent(RECORD, {"email": "lovelace@example.com"})
+    assert holds_what_was_sent(RECORD, {"email": "lovelace@example.com"}, MAPPING)
 
 
 @for_each(
@@ -141,7 +141,7 @@ def test_record_holds_an_email_that_is_a_secondary_one() -> None:
     ],
 )
 def test_record_that_lacks_a_property_does_not_hold_what_was_sent(sent: dict[str, str]) -> None:
-    assert not holds_what_was_sent(RECORD, sent)
+    assert not holds_what_was_sent(RECORD, sent, MAPPING)
 
 
 @for_each(

@@ -45,7 +45,7 @@ LEASE = timedelta(minutes=10)
 POLICY = RetryPolicy()
 
 CONTACT = scraped(
-    UUID(int=1),
+    str(UUID(int=1)),
     email="ada@example.com",
     name="Ada Lovelace",
     phone_number="+44 20 7946 0000",

@@ -11,7 +11,7 @@ from hubspot_sync.rules.mail import MOST_LINES, Group, Mail, Summary, mail_lines
 from hubspot_sync.rules.settlement import OutcomeName
 from tests.for_each import for_each
 
-KEY = UUID(int=7)
+KEY = str(UUID(int=7))
 NO_EMAIL = Reason("no email address", "Correct it.")
 AWAY = Reason("HubSpot was away", COMES_BACK)
 

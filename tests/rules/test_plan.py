@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 
 from hubspot_sync.rules.grouping import Group, group_by_email
 from hubspot_sync.rules.identity import HubSpotRecord
-from hubspot_sync.rules.mapping import (
-    CONTACTS,
-    Contact,
-    Field,
-    PropertyMapping,
-    Transform,
-    to_properties,
-)
+from hubspot_sync.rules.mapping import CONTACTS, Contact, Field, Generated, PropertyMapping
 from hubspot_sync.rules.plan import (
     Absence,
-    Change,
     Need,
     PlannedWrite,
     Seen,
@@ -30,18 +22,22 @@ from hubspot_sync.rules.plan import (
     plan_records,
     target_of,
 )
-from tests.contacts import MAPPING, edited, scraped
+from hubspot_sync.rules.policies import Change
+from hubspot_sync.rules.shaping import to_properties
+from hubspot_sync.rules.transforms import Transform, TransformName
+from hubspot_sync.rules.value_types import TypeSpec, ValueType
+from tests.contacts import MAPPING, context_of, edited, properties_of, scraped
 from tests.for_each import for_each
 
 TODAY = date(2026, 11, 24)
 EMAIL = "ada@example.com"
-ADA = scraped(uuid4(), EMAIL, "Ada King", "+44 1", "domain-1", "page-1", "501")
+ADA = scraped(str(uuid4()), EMAIL, "Ada King", "+44 1", "domain-1", "page-1", "501")
 OURS = {"scrapersky_domain_id": "domain-1", "scrapersky_page_id": "page-1"}
 UNKNOWN_ADDRESS = Seen(by_email=Absence.GONE)
 
 
 def group_of(*members: Contact, mapping: PropertyMapping = MAPPING) -> Group:
-    mapped = [(each, to_properties(each, mapping, TODAY)) for each in members]
+    mapped = [(each, to_properties(each, mapping, context_of(TODAY))) for each in members]
     (group,) = group_by_email(mapped)
     return group
 
@@ -97,7 +93,7 @@ def test_create_sends_everything() -> None:
     write = plan(group_of(ADA), replace(UNKNOWN_ADDRESS, by_id=Absence.GONE), MAPPING, CONTACTS)
     assert isinstance(write, PlannedWrite)
     assert (write.kind, write.record_id) == (WriteKind.CREATE, None)
-    assert write.properties == to_properties(ADA, MAPPING, TODAY)
+    assert write.properties == properties_of(ADA, MAPPING, TODAY)
     assert {change.before for change in write.changes} == {None}
 
 
@@ -113,13 +109,15 @@ def test_update_sends_what_differs_with_the_stamp_and_not_the_address() -> None:
 
 
 def test_stamp_does_not_travel_alone() -> None:
-    held = to_properties(ADA, MAPPING, TODAY) | {"scrapersky_sync_date": "2020-01-01"}
+    held = properties_of(ADA, MAPPING, TODAY) | {"scrapersky_sync_date": "2020-01-01"}
     write = plan(group_of(ADA), Seen(by_email=record("7", **held)), MAPPING, CONTACTS)
     assert write == PlannedWrite(WriteKind.NOTHING, "7", (), same=6)
 
 
 def test_moment_that_hubspot_writes_with_fewer_digits_is_no_change() -> None:
-    fields = tuple(replace(each, stamp=False, is_datetime=True) for each in MAPPING.fields)
+    fields = tuple(
+        replace(each, stamp=False, type=TypeSpec(ValueType.DATETIME)) for each in MAPPING.fields
+    )
     mapping = replace(MAPPING, fields=fields)
     group = group_of(ADA, mapping=mapping)
     held = dict(group.properties) | {"scrapersky_sync_date": "2026-11-24T00:00:00Z"}
@@ -130,7 +128,7 @@ def test_moment_that_hubspot_writes_with_fewer_digits_is_no_change() -> None:
 
 def test_groups_that_meet_in_one_record_are_one_write_and_later_values_count() -> None:
     held = record("7", email=EMAIL, hs_additional_emails="b@x.org", firstname="Old")
-    first, second = group_of(ADA), group_of(scraped(uuid4(), "b@x.org", "Grace"))
+    first, second = group_of(ADA), group_of(scraped(str(uuid4()), "b@x.org", "Grace"))
     targets = [(first, Target(held)), (second, Target(held))]
     (together,) = plan_records(targets, MAPPING, CONTACTS)
     assert together.groups == (first, second)
@@ -140,7 +138,7 @@ def test_groups_that_meet_in_one_record_are_one_write_and_later_values_count() -
 
 def test_address_of_the_group_that_brings_a_new_one_is_sent_and_no_other() -> None:
     held = record("501", email="old@x.org", hs_additional_emails="b@x.org", **OURS)
-    moved, other = group_of(ADA), group_of(scraped(uuid4(), "b@x.org", "Grace"))
+    moved, other = group_of(ADA), group_of(scraped(str(uuid4()), "b@x.org", "Grace"))
     targets = [(moved, Target(held, takes_key=True)), (other, Target(held))]
     (together,) = plan_records(targets, MAPPING, CONTACTS)
     assert together.write.properties["email"] == EMAIL
@@ -151,13 +149,18 @@ def test_address_of_the_group_that_brings_a_new_one_is_sent_and_no_other() -> No
 names = st.sampled_from(["alpha", "beta", "gamma", "delta"])
 columns = st.sampled_from(["one", "two", "three"])
 texts = st.sampled_from(["", " ", "x", "x y", "X", "2026-11-24"]) | st.none()
-lines = st.builds(
+words = [TransformName.FIRST_WORD, TransformName.AFTER_FIRST_WORD, TransformName.UPPER]
+filled = st.builds(
     Field,
     property_name=names,
-    column=columns | st.none(),
-    transform=st.lists(st.sampled_from(list(Transform)), max_size=2).map(tuple),
+    column=columns,
+    transform=st.lists(st.sampled_from(words).map(Transform), max_size=2).map(tuple),
     stamp=st.booleans(),
 )
+dated = st.builds(
+    Field, property_name=names, generated=st.just(Generated.TODAY), stamp=st.booleans()
+)
+lines = filled | dated
 mappings = st.lists(lines, max_size=5, unique_by=lambda line: line.property_name).map(
     lambda fields: PropertyMapping(fields=tuple(fields))
 )

@@ -19,9 +19,10 @@ from hubspot_sync.rules.lifecycle import Claim, Row
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
 from hubspot_sync.rules.source import Key
 from hubspot_sync.store.contact_queue import ContactQueue, Held
-from hubspot_sync.store.marking import Marking, Selection
+from hubspot_sync.store.marking import Marking
+from hubspot_sync.store.selection import Selection
 from tests.conftest import LEASE
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 TableRow = dict[str, Any]
 """A contact as plain SQL shows it, its instants aware and in UTC."""
@@ -412,7 +413,7 @@ class QueueMachine(RuleBasedStateMachine):
         before = self.look()
         copied: list[Row] = []
         wanted = Selection(contact_ids=named, every=not named)
-        marking = Marking(self.table.engine, lease=LEASE)
+        marking = Marking(self.table.engine, CONTACTS, lease=LEASE)
         count, live = marking.reset(wanted, keep_copy=copied.extend)
         after = self.look()
         held = {row.contact.id for row in live}
@@ -510,7 +511,7 @@ class QueueMachine(RuleBasedStateMachine):
             columns["last_failed_crm"] = "hubspot"
         # Keys in the order of their making, so that an example can be played again.
         self.inserted += 1
-        key = UUID(int=self.inserted)
+        key = str(UUID(int=self.inserted))
         self.table.add(email, name="Ada", id=key, **columns)
         row = self.look().rows[key]
         self.asked[key] = Asked(is_wanted(row), spent=retries)
@@ -805,7 +806,7 @@ def _between(
 
 def _normal(row: TableRow) -> TableRow:
     instants = {name: _instant(row[name]) for name in INSTANTS if row[name] is not None}
-    return row | instants | {"id": UUID(str(row["id"]))}
+    return row | instants | {"id": str(UUID(str(row["id"])))}
 
 
 def _instant(value: str | datetime) -> datetime:

@@ -10,12 +10,14 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from hubspot_sync.report import Check, CheckState
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.store import check_up
 from hubspot_sync.store.check_up import look_at_database
-from hubspot_sync.store.database import create_table, make_engine
-from hubspot_sync.store.indexes import INDEXES, create_indexes
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.embedded import create_table
+from hubspot_sync.store.indexes import create_indexes, wanted_indexes
 from tests.conftest import make_database
-from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts
+from tests.tables import APP_TABLE, CONTACTS, PLAIN_TABLE, Contacts
 
 OK, MEND, UNREACHABLE = CheckState.OK, CheckState.MEND, CheckState.UNREACHABLE
 
@@ -56,7 +58,7 @@ def wrong(checks: list[Check]) -> list[Check]:
 
 
 def test_right_table_is_all_right(table: Contacts) -> None:
-    checks = look_at_database(table.engine)
+    checks = look_at_database(table.engine, CONTACTS)
     # The test server's sessions may be in any zone, which is a check of its own below.
     assert [check for check in wrong(checks) if check.about != "time zone"] == []
     named = [check.about for check in checks]
@@ -70,7 +72,7 @@ def test_right_table_is_all_right(table: Contacts) -> None:
 def test_look_writes_nothing(table: Contacts) -> None:
     table.add()
     before = table.rows()
-    look_at_database(table.engine)
+    look_at_database(table.engine, CONTACTS)
     assert table.rows() == before
 
 
@@ -81,7 +83,7 @@ def long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_queue_needs_no_index(bent: Callable[..., Engine]) -> None:
-    check = about(look_at_database(bent()), "indexes")
+    check = about(look_at_database(bent(), CONTACTS), "indexes")
     assert (check.state, check.words) == (OK, "none; a queue of many thousands wants them")
 
 
@@ -89,29 +91,32 @@ def test_indexes_are_missed_one_by_one(
     tmp_path: Path, bent: Callable[..., Engine], long_queue: None
 ) -> None:
     embedded = make_engine(f"sqlite:///{tmp_path / 'contacts.db'}", create=True)
-    create_table(embedded)
+    create_table(embedded, BUILT_IN_SOURCE)
     for engine in (embedded, bent()):
-        check = about(look_at_database(engine), "indexes")
+        check = about(look_at_database(engine, CONTACTS), "indexes")
         assert check.state is MEND
         assert "init-db --indexes" in check.mend
-        assert all(each.name in check.words for each in INDEXES)
-        create_indexes(engine)
-        assert about(look_at_database(engine), "indexes").state is OK
+        assert all(each.name in check.words for each in wanted_indexes(CONTACTS))
+        create_indexes(engine, CONTACTS)
+        assert about(look_at_database(engine, CONTACTS), "indexes").state is OK
         with engine.begin() as connection:
             connection.exec_driver_sql("DROP INDEX hubspot_sync_timed")
-        assert about(look_at_database(engine), "indexes").words == "missing: hubspot_sync_timed"
+        assert (
+            about(look_at_database(engine, CONTACTS), "indexes").words
+            == "missing: hubspot_sync_timed"
+        )
     embedded.dispose()
 
 
 def test_database_without_the_table_says_how_to_get_it(bent: Callable[..., Engine]) -> None:
-    checks = look_at_database(bent("DROP TABLE contacts"))
+    checks = look_at_database(bent("DROP TABLE contacts"), CONTACTS)
     assert [(check.about, check.state) for check in checks] == [("database", OK), ("table", MEND)]
     assert "init-db" in checks[1].mend
 
 
 def test_file_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
     engine = make_engine(f"sqlite:///{tmp_path / 'none.db'}")
-    (check,) = look_at_database(engine)
+    (check,) = look_at_database(engine, CONTACTS)
     assert (check.about, check.state) == ("database", MEND)
     assert "init-db" in check.words + check.mend
     assert not (tmp_path / "none.db").exists()
@@ -120,14 +125,14 @@ def test_file_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
 
 def test_file_that_is_not_there_has_a_mend_of_its_own(tmp_path: Path) -> None:
     engine = make_engine(f"sqlite:///{tmp_path / 'none.db'}")
-    (check,) = look_at_database(engine)
+    (check,) = look_at_database(engine, CONTACTS)
     engine.dispose()
     assert "network" not in check.mend
 
 
 def test_server_out_of_reach_is_unreachable_and_shows_no_password() -> None:
     engine = engine_of("postgresql://me:pw-not-shown@127.0.0.1:1/none")
-    checks = look_at_database(engine)
+    checks = look_at_database(engine, CONTACTS)
     engine.dispose()
     assert [(check.about, check.state) for check in checks] == [("database", UNREACHABLE)]
     assert "DATABASE_URL" in checks[0].mend
@@ -136,7 +141,7 @@ def test_server_out_of_reach_is_unreachable_and_shows_no_password() -> None:
 
 def test_server_out_of_reach_is_told_without_what_a_run_would_say() -> None:
     engine = engine_of("postgresql://me:pw@127.0.0.1:1/none")
-    (check,) = look_at_database(engine)
+    (check,) = look_at_database(engine, CONTACTS)
     engine.dispose()
     assert "settled" not in check.words
 
@@ -159,7 +164,7 @@ def test_server_that_is_too_old_is_told(
             return self.answer
 
     monkeypatch.setattr(check_up, "_server", lambda _: real(Old()))  # type: ignore[arg-type]
-    check = about(look_at_database(engine), "database")
+    check = about(look_at_database(engine, CONTACTS), "database")
     assert (check.state, check.words) == (MEND, "PostgreSQL 14.12")
     assert "15" in check.mend
 
@@ -179,7 +184,7 @@ def test_server_that_is_too_old_is_told(
 def test_column_that_does_not_fit_is_told(
     bent: Callable[..., Engine], change: str, words: str
 ) -> None:
-    found = wrong(look_at_database(bent(f"ALTER TABLE contacts {change}")))
+    found = wrong(look_at_database(bent(f"ALTER TABLE contacts {change}"), CONTACTS))
     (check,) = (check for check in found if check.about == "table")
     assert check.state is MEND
     assert words in check.words
@@ -195,7 +200,6 @@ def test_column_that_does_not_fit_is_told(
         ("ALTER hubspot_contact_id TYPE integer USING NULL", "hubspot_contact_id"),
         ("ALTER hubspot_contact_id TYPE varchar(4)", "hubspot_contact_id"),
         ("ALTER last_failed_crm TYPE varchar(3)", "last_failed_crm"),
-        ("ALTER id TYPE bigint USING 1", "id"),
         ("ALTER retry_count DROP NOT NULL", "retry_count"),
         ("ALTER hubspot_processing_status SET NOT NULL", "hubspot_processing_status"),
         ("ALTER next_retry_at SET NOT NULL", "next_retry_at"),
@@ -204,7 +208,7 @@ def test_column_that_does_not_fit_is_told(
 def test_column_that_cannot_hold_what_is_written_is_told(
     bent: Callable[..., Engine], change: str, column: str
 ) -> None:
-    found = wrong(look_at_database(bent(f"ALTER TABLE contacts {change}")))
+    found = wrong(look_at_database(bent(f"ALTER TABLE contacts {change}"), CONTACTS))
     assert [check for check in found if check.about == "table" and column in check.words]
 
 
@@ -213,13 +217,18 @@ def test_all_columns_that_do_not_fit_are_told_at_once(bent: Callable[..., Engine
         "ALTER TABLE contacts ALTER hubspot_processing_error TYPE varchar(255), "
         "ALTER next_retry_at TYPE varchar"
     )
-    assert len([check for check in wrong(look_at_database(engine)) if check.about == "table"]) == 2
+    assert (
+        len(
+            [check for check in wrong(look_at_database(engine, CONTACTS)) if check.about == "table"]
+        )
+        == 2
+    )
 
 
 def test_enum_that_lacks_a_label_is_told(postgres_url: str) -> None:
     table = APP_TABLE.replace("'Processing', 'Complete', 'Error', 'Skipped'", "'Complete'")
     engine = engine_of(make_database(postgres_url, "labels", table))
-    checks = [check for check in look_at_database(engine) if check.about == "table"]
+    checks = [check for check in look_at_database(engine, CONTACTS) if check.about == "table"]
     engine.dispose()
     (check,) = checks
     assert check.words == "hubspot_sync_status does not take Processing, Error, Skipped"
@@ -242,16 +251,18 @@ def test_user_without_rights_is_told_the_grant(bent: Callable[..., Engine], odd_
     as_reader = url.set(username=role, password="r").render_as_string(hide_password=False)
     reader = engine_of(as_reader)
     try:
-        check = about(look_at_database(reader), "rights")
+        check = about(look_at_database(reader, CONTACTS), "rights")
         assert (check.state, check.words) == (MEND, "no UPDATE")
         assert "GRANT SELECT, UPDATE ON contacts" in check.mend
         run(f"REVOKE ALL ON contacts FROM {role}")
-        assert about(look_at_database(reader), "rights").words == "no SELECT and no UPDATE"
+        assert (
+            about(look_at_database(reader, CONTACTS), "rights").words == "no SELECT and no UPDATE"
+        )
         run(f"GRANT SELECT, UPDATE ON contacts TO {role}")
-        assert about(look_at_database(reader), "rights").state is OK
+        assert about(look_at_database(reader, CONTACTS), "rights").state is OK
         run(f"ALTER ROLE {role} SET default_transaction_read_only = on")
         reader.dispose()
-        check = about(look_at_database(reader), "rights")
+        check = about(look_at_database(reader, CONTACTS), "rights")
         assert (check.state, check.words) == (MEND, "this user's transactions are read-only")
     finally:
         reader.dispose()
@@ -278,7 +289,7 @@ def test_clocks_that_differ_are_told(
     table: Contacts, monkeypatch: pytest.MonkeyPatch, minutes: float, state: CheckState
 ) -> None:
     with clock_ahead(monkeypatch, timedelta(minutes=minutes)):
-        check = about(look_at_database(table.engine), "clocks")
+        check = about(look_at_database(table.engine, CONTACTS), "clocks")
     assert check.state is state
     assert ("NTP" in check.mend) is (state is MEND)
 
@@ -287,7 +298,7 @@ def test_hours_between_clocks_are_not_told_in_seconds(
     bent: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with clock_ahead(monkeypatch, timedelta(hours=3)):
-        check = about(look_at_database(bent()), "clocks")
+        check = about(look_at_database(bent(), CONTACTS), "clocks")
     assert "3 hours" in check.words
 
 
@@ -303,7 +314,7 @@ def test_sessions_in_another_zone_are_told_where_the_column_keeps_none(
         f"ALTER TABLE contacts ALTER updated_at TYPE {kind}",
     ).dispose()
     engine = engine_of(odd_url)
-    found = [check for check in look_at_database(engine) if check.about == "time zone"]
+    found = [check for check in look_at_database(engine, CONTACTS) if check.about == "time zone"]
     with engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER DATABASE {database} RESET timezone")
     engine.dispose()

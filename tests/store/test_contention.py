@@ -14,9 +14,10 @@ from hubspot_sync.rules.lifecycle import Claim, Row
 from hubspot_sync.rules.settlement import Delivered
 from hubspot_sync.store import database
 from hubspot_sync.store.contact_queue import ContactQueue
-from hubspot_sync.store.marking import Marking, Selection
+from hubspot_sync.store.marking import Marking
+from hubspot_sync.store.selection import Selection
 from tests.conftest import LEASE
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 pytestmark = pytest.mark.parametrize("shape", ["app"])
 
@@ -193,7 +194,7 @@ def test_settle_that_loses_a_deadlock_is_tried_again(
 def test_reset_that_loses_a_deadlock_keeps_each_row_once(table: Contacts, arm: Arm) -> None:
     keys = table.add_all(["a@example.com", "b@example.com"], hubspot_sync_status="Complete")
     kept: list[Row] = []
-    marking = Marking(table.engine, lease=LEASE)
+    marking = Marking(table.engine, CONTACTS, lease=LEASE)
     deadlock = arm()
     assert marking.reset(Selection(every=True), keep_copy=kept.extend) == (2, [])
     assert deadlock.updates == 2
@@ -208,7 +209,7 @@ def test_row_that_changes_between_two_tries_of_a_reset_is_kept_as_it_was_erased(
     deadlock = arm()
     deadlock.app_writes = "hubspot_contact_id = '2'"
     kept: list[Row] = []
-    Marking(table.engine, lease=LEASE).reset(Selection(every=True), keep_copy=kept.extend)
+    Marking(table.engine, CONTACTS, lease=LEASE).reset(Selection(every=True), keep_copy=kept.extend)
     assert [row.contact.hubspot_contact_id for row in kept] == ["1", "2"]
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from hubspot_sync.rules.lifecycle import SyncStatus
 from hubspot_sync.store.contact_queue import ContactQueue
-from hubspot_sync.store.marking import Marking, Preview, Selection
+from hubspot_sync.store.marking import Marking, Preview
+from hubspot_sync.store.selection import Selection
 from tests.conftest import LEASE
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 MARKED = ("Selected", "Queued")
 OVER = LEASE + timedelta(seconds=1)
@@ -38,10 +39,10 @@ RETRY = ("retry_count", "next_retry_at", "last_retry_at", "last_failed_crm")
 @pytest.fixture
 def marking(table: Contacts) -> Marking:
     """What marks contacts in that table."""
-    return Marking(table.engine, lease=LEASE)
+    return Marking(table.engine, CONTACTS, lease=LEASE)
 
 
-def named(*keys: UUID) -> Selection:
+def named(*keys: str) -> Selection:
     return Selection(contact_ids=keys)
 
 
@@ -49,10 +50,10 @@ def look(marking: Marking, wanted: Selection, limit: int | None = None) -> Previ
     return marking.look_at_enqueue(wanted, rows_wanted=0, limit=limit)
 
 
-def marked(table: Contacts) -> set[UUID]:
+def marked(table: Contacts) -> set[str]:
     """Return the contacts that are marked now."""
     return {
-        UUID(str(row["id"]))
+        str(UUID(str(row["id"])))
         for row in table.rows()
         if (row["hubspot_sync_status"], row["hubspot_processing_status"]) == MARKED
     }
@@ -151,7 +152,7 @@ def test_odd_email_matches_nobody_else(table: Contacts, marking: Marking, odd: s
 
 
 def test_domain_takes_its_contacts(table: Contacts, marking: Marking) -> None:
-    domain = uuid4()
+    domain = str(uuid4())
     key = table.add("a@x.org", domain_id=domain, **NEVER)
     skipped = table.add("b@x.org", domain_id=domain, **SKIPPED)
     table.add("c@x.org", **NEVER)
@@ -225,7 +226,7 @@ def test_contact_that_a_live_run_holds_is_left_and_told(
 def test_contact_that_a_live_run_holds_is_told_however_it_is_asked_for(
     table: Contacts, marking: Marking, queue: ContactQueue, by: str
 ) -> None:
-    domain = uuid4()
+    domain = str(uuid4())
     key = table.add("ada@x.org", domain_id=domain)
     queue.claim(1)
     asked: dict[str, Any] = {"email": "ada@x.org", "domain_id": domain, "every": True}
@@ -286,7 +287,7 @@ def test_look_finds_all_that_are_named_whatever_the_limit(
 
 @both
 def test_named_contacts_that_are_not_there_are_not_found(table: Contacts, marking: Marking) -> None:
-    key, nobody = table.add(**NEVER), uuid4()
+    key, nobody = table.add(**NEVER), str(uuid4())
     preview = look(marking, named(key, nobody, key))
     assert (preview.total, preview.found) == (1, {key})
 

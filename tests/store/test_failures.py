@@ -70,7 +70,7 @@ def test_row_that_postgresql_refuses_is_told_from_a_database_that_is_away(
 ) -> None:
     error = refusal(connection, prepared, statement)
     assert is_data_fault(error)
-    said = str(explain(error))
+    said = str(explain(error, "contacts"))
     assert words in said
     assert "constraints and triggers" in said
     assert "network" not in said
@@ -110,5 +110,5 @@ def test_row_that_sqlite_refuses_is_told_from_a_database_that_is_away(
 ) -> None:
     error = refusal(connection, prepared, statement)
     assert is_data_fault(error)
-    assert words in str(explain(error))
-    assert "network" not in str(explain(error))
+    assert words in str(explain(error, "contacts"))
+    assert "network" not in str(explain(error, "contacts"))

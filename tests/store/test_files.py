@@ -13,9 +13,12 @@ from sqlalchemy import Engine
 
 from hubspot_sync.errors import DatabaseUnavailable, WrongUsage
 from hubspot_sync.report import CheckState
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.store.check_up import look_at_database
-from hubspot_sync.store.database import create_table, make_engine, transaction
+from hubspot_sync.store.database import make_engine, transaction
+from hubspot_sync.store.embedded import create_table
 from hubspot_sync.store.run_places import count_taken, take_place
+from tests.tables import CONTACTS
 
 NOBODY = 65534
 
@@ -96,7 +99,7 @@ def test_closed_folder_is_told_by_the_queue_and_not_by_its_places(folder: Path) 
 
 def test_doctor_says_whose_file_it_must_be(folder: Path) -> None:
     engine = engine_of(folder / "none" / "contacts.db")
-    (check,) = look_at_database(engine)
+    (check,) = look_at_database(engine, CONTACTS)
     assert check.state is CheckState.UNREACHABLE
     assert check.words == (
         f"The file of DATABASE_URL cannot be used: there is no folder {folder / 'none'}"
@@ -122,11 +125,11 @@ def test_doctor_names_the_file_or_folder_that_may_not_be_written(
     """Without either every run would stop at its claim."""
     path = folder / "contacts.db"
     engine = engine_of(path, create=True)
-    create_table(engine)
+    create_table(engine, BUILT_IN_SOURCE)
     path.chmod(mode)
     folder.chmod(of_folder)
     with as_stranger():
-        checks = look_at_database(engine)
+        checks = look_at_database(engine, CONTACTS)
     engine.dispose()
     (check,) = [check for check in checks if check.about == "rights"]
     assert str(path if mode == 0o444 else folder) in check.words
@@ -135,7 +138,7 @@ def test_doctor_names_the_file_or_folder_that_may_not_be_written(
 
 def test_file_that_we_make_is_this_users_alone(tmp_path: Path) -> None:
     engine = engine_of(tmp_path / "contacts.db", create=True)
-    assert create_table(engine)
+    assert create_table(engine, BUILT_IN_SOURCE)
     engine.dispose()
     assert stat.S_IMODE((tmp_path / "contacts.db").stat().st_mode) == 0o600
 
@@ -144,7 +147,7 @@ def test_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "contacts.db"
     path.touch(mode=0o640)
     engine = engine_of(path, create=True)
-    assert create_table(engine)
+    assert create_table(engine, BUILT_IN_SOURCE)
     engine.dispose()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 

@@ -10,13 +10,13 @@ from hubspot_sync.errors import DatabaseUnavailable
 from hubspot_sync.rules.identity import Rename
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
-from hubspot_sync.store.due import prefer_indexes, rows_to_claim
-from hubspot_sync.store.indexes import INDEXES, create_indexes, has_index
+from hubspot_sync.store.due import Due, prefer_indexes
+from hubspot_sync.store.indexes import create_indexes, has_index, wanted_indexes
 from tests.acceptance.program import Program
 from tests.conftest import LEASE
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
-NAMES = [each.name for each in INDEXES]
+NAMES = [each.name for each in wanted_indexes(CONTACTS)]
 OF_CLAIMS = NAMES[:3]
 POSTGRES = pytest.mark.parametrize("shape", ["plain", "app"])
 
@@ -31,7 +31,7 @@ FROM generate_series(1, {count}) AS n
 
 @pytest.fixture
 def indexed(table: Contacts) -> Contacts:
-    create_indexes(table.engine)
+    create_indexes(table.engine, CONTACTS)
     return table
 
 
@@ -49,7 +49,7 @@ NOTHING_TO_SORT = re.compile(r"Sort\n(?:.*\n){1,3} +->  Result\n +One-Time Filte
 
 def plan_of_a_claim(connection: Connection) -> str:
     prefer_indexes(connection)
-    query = rows_to_claim(100, LEASE, lone=True, lock=True).compile(connection.engine)
+    query = Due(CONTACTS).rows_to_claim(100, LEASE, lone=True, lock=True).compile(connection.engine)
     rows = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {query}", query.params)
     return "\n".join(row[0] for row in rows)
 
@@ -58,10 +58,10 @@ def test_indexes_are_made_once(table: Contacts) -> None:
     with table.engine.begin() as connection:
         for name in NAMES:
             connection.execute(text(f"DROP INDEX IF EXISTS {name}"))
-    assert not has_index(table.engine, NAMES[0])
-    assert create_indexes(table.engine) == [(name, True) for name in NAMES]
-    assert create_indexes(table.engine) == [(name, False) for name in NAMES]
-    assert has_index(table.engine, NAMES[0])
+    assert not has_index(table.engine, CONTACTS, NAMES[0])
+    assert create_indexes(table.engine, CONTACTS) == [(name, True) for name in NAMES]
+    assert create_indexes(table.engine, CONTACTS) == [(name, False) for name in NAMES]
+    assert has_index(table.engine, CONTACTS, NAMES[0])
 
 
 @POSTGRES
@@ -71,8 +71,8 @@ def test_index_left_half_made_is_made_anew(indexed: Contacts) -> None:
             text("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(:name)"),
             {"name": NAMES[0]},
         )
-    assert not has_index(indexed.engine, NAMES[0])
-    assert create_indexes(indexed.engine)[0] == (NAMES[0], True)
+    assert not has_index(indexed.engine, CONTACTS, NAMES[0])
+    assert create_indexes(indexed.engine, CONTACTS)[0] == (NAMES[0], True)
 
 
 @POSTGRES
@@ -167,9 +167,9 @@ def test_init_db_makes_indexes_only_when_asked(table: Contacts, program: Program
         for name in NAMES:
             connection.execute(text(f"DROP INDEX IF EXISTS {name}"))
     assert "Index" not in program.run("init-db").out
-    assert not has_index(table.engine, NAMES[0])
+    assert not has_index(table.engine, CONTACTS, NAMES[0])
     assert program.run("init-db", "--indexes", "--dry-run").out.count("would create") == len(NAMES)
-    assert not has_index(table.engine, NAMES[0])
+    assert not has_index(table.engine, CONTACTS, NAMES[0])
     assert program.run("init-db", "--indexes").out.count("created") == len(NAMES)
     document = program.run("init-db", "--indexes", "--json").document
     assert document["indexes"] == dict.fromkeys(NAMES, "exists")
@@ -185,6 +185,6 @@ def test_indexes_that_the_user_may_not_make_are_explained(table: Contacts, engin
     url = engine.url.set(username="reader")
     other = make_engine(url.render_as_string(hide_password=False))
     with pytest.raises(DatabaseUnavailable, match="must be owner") as refused:
-        create_indexes(other)
+        create_indexes(other, CONTACTS)
     other.dispose()
     assert str(refused.value).startswith("Only the owner of 'contacts'")

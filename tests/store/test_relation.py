@@ -14,17 +14,17 @@ from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected
 from hubspot_sync.store.check_up import look_at_database
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
-from hubspot_sync.store.indexes import INDEXES, create_indexes, has_index
-from hubspot_sync.store.marking import Marking, Selection
+from hubspot_sync.store.indexes import create_indexes, has_index, wanted_indexes
+from hubspot_sync.store.marking import Marking
 from hubspot_sync.store.relation import Policy, shows_all
-from hubspot_sync.store.table import WRITTEN, contacts
+from hubspot_sync.store.selection import Selection
 from tests.acceptance.program import Ended, Program, environment
 from tests.conftest import LEASE, POLICY, make_database
 from tests.for_each import for_each
 from tests.store.test_indexes import plan_of_a_claim
-from tests.tables import PLAIN_TABLE, Contacts
+from tests.tables import CONTACTS, PLAIN_TABLE, Contacts
 
-NAMES = [each.name for each in INDEXES]
+NAMES = [each.name for each in wanted_indexes(CONTACTS)]
 PARTITIONS = """
 DROP SCHEMA IF EXISTS "Parts" CASCADE;
 CREATE SCHEMA "Parts";
@@ -120,15 +120,15 @@ def test_row_security_that_hides_contacts_is_told_until_the_user_is_exempt(
     ended = program.run("doctor", "--json")
     assert ended.code == 1
     assert "may hide contacts" in mends(ended)["row security"]
-    check = about(look_at_database(user), "row security")
+    check = about(look_at_database(user, CONTACTS), "row security")
     run_sql(owner, check.mend.partition("; or")[0])
-    assert about(look_at_database(user), "row security").state is CheckState.OK
-    assert len(ContactQueue(user, policy=POLICY, lease=LEASE).claim(9)) == 1
+    assert about(look_at_database(user, CONTACTS), "row security").state is CheckState.OK
+    assert len(ContactQueue(user, CONTACTS, policy=POLICY, lease=LEASE).claim(9)) == 1
     run_sql(owner, "DROP POLICY hubspot_sync ON contacts")
-    assert about(look_at_database(user), "row security").state is CheckState.MEND
+    assert about(look_at_database(user, CONTACTS), "row security").state is CheckState.MEND
     run_sql(owner, f"ALTER ROLE {user.url.username} BYPASSRLS")
-    assert "row security" not in {check.about for check in look_at_database(user)}
-    assert "row security" not in {check.about for check in look_at_database(owner)}
+    assert "row security" not in {check.about for check in look_at_database(user, CONTACTS)}
+    assert "row security" not in {check.about for check in look_at_database(owner, CONTACTS)}
 
 
 OPEN = Policy("*", True, "true", None)
@@ -164,9 +164,11 @@ def test_column_that_the_user_may_not_read_or_write_is_told(
     owner: Engine, user: Engine, program: Program
 ) -> None:
     role = user.url.username
-    names = [column.name for column in contacts.columns]
+    names = [*CONTACTS.source.all_columns]
     readable = ", ".join(name for name in names if name != "phone_number")
-    writable = ", ".join(name for name in WRITTEN if name not in ("updated_at", "retry_count"))
+    writable = ", ".join(
+        name for name in CONTACTS.written if name not in ("updated_at", "retry_count")
+    )
     run_sql(owner, f"GRANT SELECT ({readable}), UPDATE ({writable}) ON contacts TO {role}")
     ended = program.run("doctor", "--json")
     assert ended.code == 1
@@ -178,15 +180,15 @@ def test_rights_on_the_columns_that_are_named_suffice_for_everything(
     owner: Engine, user: Engine
 ) -> None:
     table = Contacts(owner, "plain")
-    writable = ", ".join(WRITTEN)
+    writable = ", ".join(CONTACTS.written)
     run_sql(owner, f"GRANT SELECT, UPDATE ({writable}) ON contacts TO {user.url.username}")
-    assert about(look_at_database(user), "rights").state is CheckState.OK
+    assert about(look_at_database(user, CONTACTS), "rights").state is CheckState.OK
     keys = table.add_all(["a@example.com", "b@example.com", "c@example.com"])
-    queue = ContactQueue(user, policy=POLICY, lease=LEASE)
+    queue = ContactQueue(user, CONTACTS, policy=POLICY, lease=LEASE)
     ends: list[Outcome] = [Delivered("1", created=True), Failed("no"), Rejected("no")]
     settled = queue.settle(list(zip(queue.claim(3), ends, strict=True)))
     assert len(settled) == 3
-    marking = Marking(user, lease=LEASE)
+    marking = Marking(user, CONTACTS, lease=LEASE)
     assert marking.reset(Selection(every=True), keep_copy=lambda _: None)[0] == 3
     assert marking.enqueue(Selection(contact_ids=keys))[0] == 3
     table.move(keys[0], "updated_at", 2 * LEASE)
@@ -251,15 +253,15 @@ def test_partitioned_table_works_and_has_its_indexes(owner: Engine) -> None:
     run_sql(owner, PARTITIONS)
     table = Contacts(owner, "plain")
     table.add_all([f"c{number}@example.com" for number in range(40)])
-    assert about(look_at_database(owner), "table").words.endswith(", partitioned")
-    assert create_indexes(owner) == [(name, True) for name in NAMES]
-    assert create_indexes(owner) == [(name, False) for name in NAMES]
-    assert all(has_index(owner, name) for name in NAMES)
-    assert about(look_at_database(owner), "indexes").state is CheckState.OK
+    assert about(look_at_database(owner, CONTACTS), "table").words.endswith(", partitioned")
+    assert create_indexes(owner, CONTACTS) == [(name, True) for name in NAMES]
+    assert create_indexes(owner, CONTACTS) == [(name, False) for name in NAMES]
+    assert all(has_index(owner, CONTACTS, name) for name in NAMES)
+    assert about(look_at_database(owner, CONTACTS), "indexes").state is CheckState.OK
     with owner.begin() as connection:
         plan = str(plan_of_a_claim(connection))
     assert "Seq Scan" not in plan, plan
-    queue = ContactQueue(owner, policy=POLICY, lease=LEASE)
+    queue = ContactQueue(owner, CONTACTS, policy=POLICY, lease=LEASE)
     claims = queue.claim(100)
     assert len(queue.settle([(claim, Delivered("1", created=True)) for claim in claims])) == 40
     assert {row["hubspot_sync_status"] for row in table.rows()} == {"Complete"}
@@ -267,11 +269,11 @@ def test_partitioned_table_works_and_has_its_indexes(owner: Engine) -> None:
 
 def test_index_of_a_partitioned_table_that_was_left_half_made_is_made_anew(owner: Engine) -> None:
     run_sql(owner, PARTITIONS)
-    create_indexes(owner)
+    create_indexes(owner, CONTACTS)
     broken = NAMES[0]
     run_sql(
         owner,
         f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{broken}'::regclass",
     )
-    assert create_indexes(owner) == [(name, name == broken) for name in NAMES]
-    assert has_index(owner, broken)
+    assert create_indexes(owner, CONTACTS) == [(name, name == broken) for name in NAMES]
+    assert has_index(owner, CONTACTS, broken)

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.lifecycle import Row, SyncStatus
 from hubspot_sync.store.contact_queue import ContactQueue
-from hubspot_sync.store.marking import Marking, Selection
+from hubspot_sync.store.marking import Marking
 from hubspot_sync.store.reset_copy import ResetCopy
+from hubspot_sync.store.selection import Selection
 from tests.conftest import LEASE
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 SYNCED: dict[str, Any] = {
     "hubspot_sync_status": "Complete",
@@ -29,14 +29,14 @@ SYNCED: dict[str, Any] = {
 ALL = Selection(every=True)
 
 
-def one(key: UUID) -> Selection:
+def one(key: str) -> Selection:
     return Selection(contact_ids=[key])
 
 
 @pytest.fixture
 def marking(table: Contacts) -> Marking:
     """What marks contacts in that table."""
-    return Marking(table.engine, lease=LEASE)
+    return Marking(table.engine, CONTACTS, lease=LEASE)
 
 
 def forget(_: Sequence[Row]) -> None:

@@ -19,7 +19,7 @@ from hubspot_sync.rules.settlement import (
 from hubspot_sync.store.contact_queue import ContactQueue, Held, NotThere
 from tests.conftest import LEASE, POLICY
 from tests.for_each import for_each
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 CREATED = Delivered("9001", created=True)
 FAILED = Failed("HubSpot refused the contact: no")
@@ -263,7 +263,7 @@ def test_superseded_past_the_lease_even_where_nobody_took_over(
     table: Contacts, engine: Any
 ) -> None:
     key = table.add()
-    queue = ContactQueue(engine, policy=POLICY, lease=timedelta(0))
+    queue = ContactQueue(engine, CONTACTS, policy=POLICY, lease=timedelta(0))
     claim = claim_only(queue)
     during = table.row(key)
     assert settle_one(queue, claim, CREATED) == "superseded"
@@ -277,7 +277,7 @@ def test_requeued_after_an_edit(
 ) -> None:
     key = table.add()
     claim = claim_only(queue)
-    table.change(key, **{column: uuid4() if column.endswith("_id") else "new@example.com"})
+    table.change(key, **{column: str(uuid4()) if column.endswith("_id") else "new@example.com"})
     assert settle_one(queue, claim, outcome) == "requeued"
     assert table.state(key) == ("Queued", "Queued")
     assert table.row(key)["retry_count"] == 0
@@ -372,7 +372,7 @@ def test_claim_one_leaves_what_a_live_run_holds(table: Contacts, queue: ContactQ
 
 
 def test_claim_one_of_nobody_says_so(table: Contacts, queue: ContactQueue) -> None:
-    key = uuid4()
+    key = str(uuid4())
     with pytest.raises(NotThere, match=str(key)):
         queue.claim_one(key)
     assert table.rows() == []

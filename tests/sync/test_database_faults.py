@@ -28,7 +28,7 @@ from hubspot_sync.store.failures import explain
 from tests.acceptance.program import Ended, Program, environment
 from tests.conftest import LEASE, POLICY, Runs, Waits, Wire, make_database
 from tests.oracle import assert_all_delivered
-from tests.tables import APP_TABLE, Contacts
+from tests.tables import APP_TABLE, CONTACTS, Contacts
 
 SECRET = "not-to-be-shown"
 SHORT_MS = 20
@@ -316,7 +316,7 @@ def queue(table: Contacts, url: str) -> Iterator[ContactQueue]:
     scheme, _, rest = url.partition("://")
     driver = "sqlite" if scheme == "sqlite" else "postgresql+psycopg2"
     engine = make_engine(f"{driver}://{rest}", pool_size=4)
-    yield ContactQueue(engine, policy=POLICY, lease=LEASE)
+    yield ContactQueue(engine, CONTACTS, policy=POLICY, lease=LEASE)
     engine.dispose()
 
 
@@ -566,7 +566,9 @@ class DriverError(Exception):
 def test_explanation_names_the_mend(
     pgcode: str, words: str, error: type[HubSpotSyncError], mend: str
 ) -> None:
-    explained = explain(OperationalError("UPDATE contacts", {}, DriverError(pgcode, words)))
+    explained = explain(
+        OperationalError("UPDATE contacts", {}, DriverError(pgcode, words)), "contacts"
+    )
     assert type(explained) is error
     assert mend in str(explained)
     assert "HINT" not in str(explained)

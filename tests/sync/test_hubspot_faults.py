@@ -19,7 +19,9 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.exchange import HttpExchange, Request
 from hubspot_sync.report import RunReport, RunState
 from hubspot_sync.rules.reaction import Answer
-from hubspot_sync.store.database import create_table, make_engine
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.embedded import create_table
 from tests.conftest import LEASE, TOKEN, Runs, Wire
 from tests.contacts import MAPPING
 from tests.hubspot.test_transport import (
@@ -510,7 +512,7 @@ def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     def hurry(connection: Any, _record: object) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
-    create_table(made)
+    create_table(made, BUILT_IN_SOURCE)
     yield made
     made.dispose()
 
@@ -560,7 +562,7 @@ def line(wire: Wire, hubspot: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iter
     made.close()
 
 
-def fill(table: Contacts, hubspot: Emulator, endpoint: Endpoint) -> list[UUID]:
+def fill(table: Contacts, hubspot: Emulator, endpoint: Endpoint) -> list[str]:
     """Put contacts into the table, and those that HubSpot is to know there too."""
     rows: list[dict[str, Any]] = []
     count = MANY if endpoint.way == "queue" else len(endpoint.known)
@@ -592,10 +594,10 @@ def fill(table: Contacts, hubspot: Emulator, endpoint: Endpoint) -> list[UUID]:
             rows,
         )
     table.age_all(LEASE + timedelta(seconds=1))
-    return [UUID(row["id"]) for row in rows]
+    return [str(UUID(row["id"])) for row in rows]
 
 
-def run(runs: Runs, endpoint: Endpoint, keys: list[UUID]) -> list[RunReport]:
+def run(runs: Runs, endpoint: Endpoint, keys: list[str]) -> list[RunReport]:
     if endpoint.way == "one":
         return [runs.one(key) for key in keys]
     portal_id = str(PORTAL_ID) if endpoint is ACCOUNT else None

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -58,14 +57,14 @@ def emails_held(hubspot: Emulator) -> list[str]:
     return sorted(contact["properties"]["email"] for contact in hubspot.contacts())
 
 
-def add(table: Contacts, count: int) -> list[UUID]:
+def add(table: Contacts, count: int) -> list[str]:
     return [
         table.add(f"c{number}@example.com", age=(count - number) * MINUTE)
         for number in range(count)
     ]
 
 
-def leave_behind(table: Contacts, queue: ContactQueue, count: int, **columns: Any) -> list[UUID]:
+def leave_behind(table: Contacts, queue: ContactQueue, count: int, **columns: Any) -> list[str]:
     """Add contacts that workers have claimed before they died: each is taken over alone."""
     return [
         table.add(

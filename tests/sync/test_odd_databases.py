@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import psycopg2
 import pytest
@@ -18,18 +17,18 @@ from hubspot_sync.errors import Refused
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import CheckState
-from hubspot_sync.store import contact_queue
+from hubspot_sync.store import settling
 from hubspot_sync.store.check_up import look_at_database
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
-from hubspot_sync.store.indexes import INDEXES, create_indexes, has_index
+from hubspot_sync.store.indexes import create_indexes, has_index, wanted_indexes
 from tests.acceptance.program import Program, environment
 from tests.conftest import LEASE, POLICY, Runs, Waits, make_database
 from tests.sync.test_drain import drain_of
 from tests.sync.test_odd_rows import outcomes
-from tests.tables import APP_TABLE, PLAIN_TABLE, Contacts
+from tests.tables import APP_TABLE, CONTACTS, PLAIN_TABLE, Contacts
 
-NAMES = [each.name for each in INDEXES]
+NAMES = [each.name for each in wanted_indexes(CONTACTS)]
 KNOWN = "known@example.com"
 TABLES = {"plain": PLAIN_TABLE, "app": APP_TABLE}
 SOON_MS = 5
@@ -105,7 +104,7 @@ def runs_in(client: HubSpotClient, pulse: Any) -> Iterator[Callable[[Place], Run
 
     def make_runs(place: Place) -> Runs:
         engines.append(place.connect())
-        return Runs(ContactQueue(engines[-1], policy=POLICY, lease=LEASE), client, pulse)
+        return Runs(ContactQueue(engines[-1], CONTACTS, policy=POLICY, lease=LEASE), client, pulse)
 
     yield make_runs
     for engine in engines:
@@ -125,7 +124,7 @@ def program_in(place: Place, hubspot: Emulator) -> Iterator[Program]:
 def faults_told_in(place: Place) -> dict[str, str]:
     """Return what `doctor` wants corrected in the database."""
     engine = place.connect()
-    checks = look_at_database(engine)
+    checks = look_at_database(engine, CONTACTS)
     engine.dispose()
     return {check.about: check.words for check in checks if check.state is not CheckState.OK}
 
@@ -404,7 +403,7 @@ def test_policy_that_refuses_a_result_rejects_that_contact_alone(
 
 def test_indexes_of_a_table_that_is_hidden_are_not_taken_for_ours(make: Make) -> None:
     place = make("plain")
-    create_indexes(place.table.engine)
+    create_indexes(place.table.engine, CONTACTS)
     place.sql(
         "CREATE SCHEMA crm; GRANT USAGE ON SCHEMA crm TO {role}",
         "CREATE TABLE crm.contacts (LIKE contacts)",
@@ -412,10 +411,10 @@ def test_indexes_of_a_table_that_is_hidden_are_not_taken_for_ours(make: Make) ->
         "ALTER TABLE crm.contacts OWNER TO {role}; GRANT CREATE ON SCHEMA crm TO {role}",
     )
     user = place.connect()
-    assert not has_index(user, NAMES[0])
-    assert create_indexes(user) == [(name, True) for name in NAMES]
-    assert create_indexes(user) == [(name, False) for name in NAMES]
-    assert all(has_index(user, name) for name in NAMES)
+    assert not has_index(user, CONTACTS, NAMES[0])
+    assert create_indexes(user, CONTACTS) == [(name, True) for name in NAMES]
+    assert create_indexes(user, CONTACTS) == [(name, False) for name in NAMES]
+    assert all(has_index(user, CONTACTS, name) for name in NAMES)
     user.dispose()
 
 
@@ -423,7 +422,7 @@ def test_indexes_of_a_table_that_is_hidden_are_not_taken_for_ours(make: Make) ->
 
 
 @contextmanager
-def app_holding(place: Place, keys: Sequence[UUID]) -> Iterator[None]:
+def app_holding(place: Place, keys: Sequence[str]) -> Iterator[None]:
     with place.table.engine.connect() as app:
         named = ", ".join(f"'{key}'" for key in keys)
         app.exec_driver_sql(f"SELECT FROM contacts WHERE id IN ({named}) FOR UPDATE")
@@ -454,7 +453,7 @@ def test_record_id_that_the_app_is_about_to_store_holds_up_no_other_contact(
     waits: Waits,
     count: int,
 ) -> None:
-    monkeypatch.setattr(contact_queue, "ROW_LOCK_TIMEOUT_MS", 5)
+    monkeypatch.setattr(settling, "ROW_LOCK_TIMEOUT_MS", 5)
     place = make("app", "CREATE UNIQUE INDEX odd ON contacts (hubspot_contact_id)")
     record_id = hubspot.add_contact({"email": KNOWN})
     place.table.add_all([KNOWN, "a@example.com", "b@example.com"][:count])
@@ -510,7 +509,7 @@ class App:
         faults: what else went wrong.
     """
 
-    def __init__(self, place: Place, keys: Sequence[UUID]) -> None:
+    def __init__(self, place: Place, keys: Sequence[str]) -> None:
         self.deadlocks = 0
         self.faults: list[Exception] = []
         self._dsn = place.table.engine.url.set(drivername="postgresql").render_as_string(

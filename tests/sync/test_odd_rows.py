@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -18,7 +17,7 @@ from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.database import make_engine
 from tests.acceptance.program import Program
 from tests.conftest import LEASE, POLICY, Runs
-from tests.tables import APP_TABLE, Contacts
+from tests.tables import APP_TABLE, CONTACTS, Contacts
 
 COMPLETE, ERROR = ("Complete", "Complete"), ("Error", "Error")
 BAD = "bad@example.com"
@@ -27,14 +26,14 @@ REFUSED = "The database refuses to store the result ("
 on_postgres = pytest.mark.parametrize("shape", ["plain", "app"])
 on_app = pytest.mark.parametrize("shape", ["app"])
 
-Deliver = Callable[[Runs, Sequence[UUID]], list[RunReport]]
+Deliver = Callable[[Runs, Sequence[str]], list[RunReport]]
 
 
-def in_a_batch(runs: Runs, _: Sequence[UUID]) -> list[RunReport]:
+def in_a_batch(runs: Runs, _: Sequence[str]) -> list[RunReport]:
     return [runs.queue(limit=None)]
 
 
-def one_by_one(runs: Runs, keys: Sequence[UUID]) -> list[RunReport]:
+def one_by_one(runs: Runs, keys: Sequence[str]) -> list[RunReport]:
     return [runs.one(key) for key in keys]
 
 
@@ -86,7 +85,7 @@ def outcomes(reports: Sequence[RunReport]) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def add_with_a_bad_one(table: Contacts, count: int) -> list[UUID]:
+def add_with_a_bad_one(table: Contacts, count: int) -> list[str]:
     return [table.add(f"c{number}@example.com") for number in range(count)] + [table.add(BAD)]
 
 
@@ -160,7 +159,7 @@ def test_database_of_few_letters_stores_an_error_without_the_others(
     latin1: Contacts, count: int
 ) -> None:
     keys = [latin1.add(f"c{number}@example.com") for number in range(count)]
-    queue = ContactQueue(latin1.engine, policy=POLICY, lease=LEASE)
+    queue = ContactQueue(latin1.engine, CONTACTS, policy=POLICY, lease=LEASE)
     failed = Failed("HubSpot refused the contact: Łódź…")
     settlements = queue.settle([(claim, failed) for claim in queue.claim(10)])
     assert {str(each.name) for each in settlements} == {"failed"}

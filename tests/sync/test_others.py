@@ -18,12 +18,12 @@ from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.emulator import Emulator, Fault
 from hubspot_sync.report import ContactReport, RunReport
 from hubspot_sync.rules.source import Key
-from hubspot_sync.store import contact_queue
+from hubspot_sync.store import settling
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from tests.conftest import LEASE, POLICY, Runs, Waits
 from tests.oracle import assert_all_delivered, assert_nobody_twice, assert_shown
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 State = tuple[str | None, str | None]
 Keys = dict[str, Key]
@@ -205,7 +205,7 @@ def add_one_for_each(table: Contacts, acts: Sequence[Act], age: timedelta = MINU
 
 def states_of(table: Contacts, keys: Keys) -> dict[str, State]:
     """Return the states of the contacts that are still there."""
-    found = {UUID(str(row["id"])) for row in table.rows()}
+    found = {str(UUID(str(row["id"]))) for row in table.rows()}
     return {name: table.state(key) for name, key in keys.items() if key in found}
 
 
@@ -358,7 +358,7 @@ def locked(table: Contacts, key: Key) -> Iterator[Callable[[], None]]:
 def test_row_that_the_app_holds_keeps_nobody_waiting(
     table: Contacts, runs: Runs, hubspot: Emulator, pulse: Pulse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contact_queue, "ROW_LOCK_TIMEOUT_MS", 5)
+    monkeypatch.setattr(settling, "ROW_LOCK_TIMEOUT_MS", 5)
     key = table.add(EMAIL, age=5 * MINUTE)
     others = add_two_others(table, hubspot)
     settled: list[Key] = []
@@ -406,7 +406,7 @@ def test_row_that_the_app_holds_for_longer_than_the_lease_is_not_lost(
     waits: Waits,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(contact_queue, "ROW_LOCK_TIMEOUT_MS", 1)
+    monkeypatch.setattr(settling, "ROW_LOCK_TIMEOUT_MS", 1)
     key = table.add(EMAIL, age=5 * MINUTE)
     others = add_two_others(table, hubspot)
     with ExitStack() as stack:
@@ -753,7 +753,7 @@ def queue_elsewhere(database_url: str, session_zone: str) -> Iterator[ContactQue
         )
     )
     try:
-        yield ContactQueue(engine, policy=POLICY, lease=LEASE)
+        yield ContactQueue(engine, CONTACTS, policy=POLICY, lease=LEASE)
     finally:
         engine.dispose()
 

@@ -18,25 +18,27 @@ from hubspot_sync.clock import Pulse
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.identity import Bearer, Rename, free_to_rename
-from hubspot_sync.store import contact_queue
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
+from hubspot_sync.store import renames
 from hubspot_sync.store.contact_queue import ContactQueue
-from hubspot_sync.store.database import create_table, make_engine
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.embedded import create_table
 from tests.acceptance.program import Program
 from tests.conftest import LEASE, POLICY, TOKEN, Runs, add_custom_properties
 from tests.contacts import contacts_client
-from tests.tables import Contacts
+from tests.tables import CONTACTS, Contacts
 
 SHARED, OWN = "team@example.com", "ada@example.com"
 MARKED = {"hubspot_sync_status": "Selected", "hubspot_processing_status": "Queued"}
 
-Deliver = Callable[[Runs, Sequence[UUID]], None]
+Deliver = Callable[[Runs, Sequence[str]], None]
 
 
-def in_a_batch(runs: Runs, _: Sequence[UUID]) -> None:
+def in_a_batch(runs: Runs, _: Sequence[str]) -> None:
     runs.queue()
 
 
-def one_by_one(runs: Runs, keys: Sequence[UUID]) -> None:
+def one_by_one(runs: Runs, keys: Sequence[str]) -> None:
     for key in keys:
         runs.one(key)
 
@@ -52,7 +54,7 @@ def held(hubspot: Emulator) -> dict[str, str]:
     }
 
 
-def correct(table: Contacts, key: UUID, email: str) -> None:
+def correct(table: Contacts, key: str, email: str) -> None:
     table.change(key, email=email, **MARKED)
 
 
@@ -84,7 +86,7 @@ def test_one_email_on_two_domains_keeps_its_record_when_one_is_corrected(
 def test_two_people_on_one_page_do_not_become_each_other(
     table: Contacts, runs: Runs, hubspot: Emulator, deliver: Deliver
 ) -> None:
-    page: dict[str, Any] = {"domain_id": uuid4(), "page_id": uuid4()}
+    page: dict[str, Any] = {"domain_id": str(uuid4()), "page_id": str(uuid4())}
     grace = table.add(SHARED, name="Grace", **page)
     deliver(runs, [grace])
     ada = table.add(OWN, name="Ada", **page)
@@ -163,7 +165,7 @@ def test_database_that_takes_too_long_to_answer_renames_nothing(
             connection.execute(text("LOCK TABLE contacts"))
             return ask(renames)
 
-    monkeypatch.setattr(contact_queue, "RENAME_TIMEOUT_MS", 50)
+    monkeypatch.setattr(renames, "RENAME_TIMEOUT_MS", 50)
     monkeypatch.setattr(queue, "may_be_renamed", ask_of_a_locked_table)
     key = table.add(SHARED, name="Ada")
     deliver(runs, [key])
@@ -174,7 +176,7 @@ def test_database_that_takes_too_long_to_answer_renames_nothing(
 
 def test_rows_without_an_address_or_an_id_block_no_rename() -> None:
     rename = Rename("7", None, frozenset())
-    assert free_to_rename([rename], [Bearer(uuid4(), None, None)]) == {"7"}
+    assert free_to_rename([rename], [Bearer(str(uuid4()), None, None)]) == {"7"}
 
 
 # Any order of events
@@ -197,11 +199,11 @@ class World:
     table: Contacts
     runs: Runs
     hubspot: Emulator
-    keys: list[UUID] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     bore: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def fill(self, emails: Sequence[str]) -> None:
-        page: dict[str, Any] = {"domain_id": UUID(int=1), "page_id": UUID(int=2)}
+        page: dict[str, Any] = {"domain_id": str(UUID(int=1)), "page_id": str(UUID(int=2))}
         for name, email in zip(NAMES, emails, strict=True):
             self.keys.append(self.table.add(email, name=name, **page))
             self.bore[email].add(name)
@@ -231,7 +233,7 @@ class World:
 def world(engine: Engine, hubspot: Emulator) -> World:
     pulse = Pulse()
     client = contacts_client(Transport(hubspot.url, TOKEN, timeout_seconds=5, pulse=pulse))
-    queue = ContactQueue(engine, policy=POLICY, lease=LEASE)
+    queue = ContactQueue(engine, CONTACTS, policy=POLICY, lease=LEASE)
     return World(Contacts(engine, "sqlite"), Runs(queue, client, pulse), hubspot)
 
 
@@ -246,7 +248,7 @@ def test_no_order_of_edits_and_deliveries_gives_a_record_to_another(
     with TemporaryDirectory() as folder, Emulator(token=TOKEN) as hubspot:
         add_custom_properties(hubspot)
         engine = make_engine(f"sqlite:///{Path(folder) / 'contacts.db'}", create=True)
-        create_table(engine)
+        create_table(engine, BUILT_IN_SOURCE)
         made = world(engine, hubspot)
         made.fill(emails)
         for each in [*events, ("run", None, None)]:

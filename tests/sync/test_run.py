@@ -10,8 +10,8 @@ from hubspot_sync.clock import Pulse
 from hubspot_sync.errors import DatabaseUnavailable, Refused
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import ContactReport, RunReport, RunState
-from hubspot_sync.rules.mapping import to_properties
 from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.rules.shaping import to_properties
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE, Runs, Waits
 from tests.tables import Contacts

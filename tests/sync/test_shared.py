@@ -18,7 +18,7 @@ from tests.conftest import LEASE, NOW
 from tests.contacts import MAPPING
 
 THREADS, TIMES = 6, 1_000
-FAILED = ContactReport(uuid4(), None, OutcomeName.FAILED, 1, 4, error="no", is_takeover=True)
+FAILED = ContactReport(str(uuid4()), None, OutcomeName.FAILED, 1, 4, error="no", is_takeover=True)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def at_once(act: Callable[[], object]) -> None:
 
 
 def settlement() -> Settlement:
-    contact = Contact(uuid4(), "ada@example.com")
+    contact = Contact(str(uuid4()), "ada@example.com")
     before = Row(contact, "Selected", "Queued", None, 0, None, None, None, NOW)
     claim = Claim(before, contact, NOW, retry_count=0, claimed_at=NOW)
     return Settlement(claim, OutcomeName.CREATED)

@@ -28,18 +28,18 @@ from hubspot_sync.rules.mapping import (
     MAX_EMAIL_LENGTH,
     PropertyDefinition,
     email_fault,
-    fitted,
     normalise_email,
-    to_properties,
 )
+from hubspot_sync.rules.portal_fit import fitted
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH, error_text
 from hubspot_sync.rules.words import visible
 from hubspot_sync.store.contact_queue import ContactQueue
-from hubspot_sync.store.marking import Marking, Selection
+from hubspot_sync.store.marking import Marking
 from hubspot_sync.store.reset_copy import ResetCopy
+from hubspot_sync.store.selection import Selection
 from tests.conftest import LEASE, Runs
-from tests.contacts import MAPPING, edited, scraped
-from tests.tables import Contacts
+from tests.contacts import MAPPING, edited, properties_of, scraped
+from tests.tables import CONTACTS, Contacts
 
 EXAMPLES = int(os.environ.get("STRANGERS_EXAMPLES", "6"))
 """Batches of contacts a table; a night's search may take thousands."""
@@ -261,10 +261,10 @@ def check_rows(table: Contacts, report: RunReport, hubspot: Emulator) -> None:
     sharing = Counter((row["email"] or "").strip().lower() for row in rows)
     for row in rows:
         is_shared = sharing[(row["email"] or "").strip().lower()] > 1
-        check_row(row, told[UUID(str(row["id"]))], hubspot, is_shared)
+        check_row(row, told[str(UUID(str(row["id"])))], hubspot, is_shared)
 
 
-def start_afresh(table: Contacts, hubspot: Emulator) -> UUID:
+def start_afresh(table: Contacts, hubspot: Emulator) -> str:
     """Empty both sides, and put one plain good contact into the table."""
     table.clear()
     for held in hubspot.contacts():
@@ -272,7 +272,7 @@ def start_afresh(table: Contacts, hubspot: Emulator) -> UUID:
     return table.add(BYSTANDER, name="Grace Hopper", phone_number="+1 2")
 
 
-def check_bystander(table: Contacts, hubspot: Emulator, key: UUID) -> None:
+def check_bystander(table: Contacts, hubspot: Emulator, key: str) -> None:
     held = hubspot.contact_by_email(BYSTANDER)
     assert held is not None
     assert table.state(key) == ("Complete", "Complete")
@@ -312,7 +312,9 @@ def keep_copy(table: Contacts, path: Path) -> list[dict[str, Any]]:
     path.unlink(missing_ok=True)
     copy = ResetCopy(path)
     try:
-        Marking(table.engine, lease=LEASE).reset(Selection(every=True), keep_copy=copy.keep)
+        Marking(table.engine, CONTACTS, lease=LEASE).reset(
+            Selection(every=True), keep_copy=copy.keep
+        )
     finally:
         copy.close()
     return json_lines(path)
@@ -670,10 +672,10 @@ def test_fault_of_an_email_does_not_depend_on_blanks_around_it_or_on_its_case(em
 def test_no_property_is_ever_blank(
     name: str | None, phone: str | None, domain: str | None, page: str | None, kind: str
 ) -> None:
-    contact = scraped(uuid4(), "ada@x.org", name, phone, domain, page)
+    contact = scraped(str(uuid4()), "ada@x.org", name, phone, domain, page)
     definition = PropertyDefinition("scrapersky_sync_date", kind, "date")
     mapping = fitted(MAPPING, {definition.name: definition})
-    properties = to_properties(contact, mapping, date(2026, 11, 24))
+    properties = properties_of(contact, mapping, date(2026, 11, 24))
     assert all(isinstance(value, str) and value.strip() for value in properties.values())
     assert {"email", "scrapersky_sync_date"} <= properties.keys()
 
@@ -683,11 +685,11 @@ def test_no_property_is_ever_blank(
 @given(_words, _words)
 def test_mapping_is_stable(name: str | None, phone: str | None) -> None:
     today = date(2026, 11, 24)
-    contact = scraped(uuid4(), "ada@x.org", name, phone)
-    once = to_properties(contact, MAPPING, today)
+    contact = scraped(str(uuid4()), "ada@x.org", name, phone)
+    once = properties_of(contact, MAPPING, today)
     names = [once[part] for part in ("firstname", "lastname") if part in once]
     again = edited(contact, name=" ".join(names), phone_number=once.get("phone"))
-    assert to_properties(again, MAPPING, today) == once
+    assert properties_of(again, MAPPING, today) == once
 
 
 @many_examples

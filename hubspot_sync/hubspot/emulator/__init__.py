@@ -7,7 +7,7 @@ endpoint: a method of the class in one of these, and a line of the table in `rou
 It answers as HubSpot is documented or was seen to answer; a comment says so where neither helps.
 Where HubSpot promises nothing it is the unkind one: batch results come back in reverse order, and
 a JSON null is refused. Not emulated: paging, sorts, full-text queries, search operators besides
-EQ and IN, property history, associations, reading archived contacts.
+EQ and IN, associations, reading archived contacts, and histories of what HubSpot itself fills in.
 """
 
 from hubspot_sync.hubspot.emulator.emulator import Emulator

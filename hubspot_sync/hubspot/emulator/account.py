@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hubspot_sync.hubspot.emulator.faults import Fault
+from hubspot_sync.hubspot.emulator.history import Source, integration, merge, person
 from hubspot_sync.hubspot.emulator.portal import Portal
 from hubspot_sync.hubspot.emulator.values import normal_email
 
@@ -38,6 +39,11 @@ class Account:
     clock: Callable[[], float] = time.time  # seconds since 1970; limits, lag and dates follow it
     reformats_phones: bool = False  # whether a phone number is stored as HubSpot would write it
     contact_quota: int | None = None  # contacts that the account may hold
+    app_id: int = 303  # whom histories name for what is written over the API
+    user_id: int = 101  # and for what a person does, if not told otherwise
+    # Entries kept of each property. HubSpot keeps some number too; the API reference does not give
+    # it, and 45 for contacts is hearsay.
+    history_limit: int = 45
     # Method and path of each request since `reset_requests`.
     requests: list[tuple[str, str]] = field(default_factory=list, init=False)
 
@@ -70,24 +76,68 @@ class Account:
         with self._lock:
             self.requests.clear()
 
+    def integration(self) -> Source:
+        """Whom histories name for what is written over the API."""
+        return integration(self.app_id)
+
     def add_contact(
-        self, properties: Mapping[str, str], *, additional_emails: Iterable[str] = ()
+        self,
+        properties: Mapping[str, str],
+        *,
+        additional_emails: Iterable[str] = (),
+        user_id: int | None = None,
     ) -> str:
-        """Put a contact there, unchecked and at once visible to search, and return its id.
+        """Put a contact there, as a person would: unchecked and at once visible to search.
+
+        Returns:
+            Its id.
 
         Raises:
             ValueError: another contact holds one of the addresses.
         """
-        values = dict(properties)
-        if values.get("email"):
-            values["email"] = normal_email(values["email"])
+        values = _normal(properties)
         additional = [normal_email(email) for email in additional_emails]
         with self._lock:
-            for email in (values.get("email", ""), *additional):
-                if self._portal.find_by_email(email) is not None:
-                    raise ValueError(f"another contact holds the address {email}")
+            self._refuse_taken((values.get("email", ""), *additional), owner=None)
             now = self.clock()
-            return self._portal.add(values, additional, now, searchable_at=now).id
+            return self._portal.add(
+                values, additional, now, self._person(user_id), searchable_at=now
+            ).id
+
+    def edit_contact(
+        self, contact_id: str, properties: Mapping[str, str], *, user_id: int | None = None
+    ) -> None:
+        """Change a contact, as a person would: unchecked, and with a history that names them.
+
+        An empty value clears. The id may be one that was merged away.
+
+        Raises:
+            KeyError: there is no such contact.
+            ValueError: there is no such property, or another contact holds the address.
+        """
+        values = _normal(properties)
+        with self._lock:
+            contact = self._portal.find(contact_id)
+            if contact is None:
+                raise KeyError(contact_id)
+            unknown = sorted(values.keys() - self._portal.properties.keys())
+            if unknown:
+                raise ValueError(f"this account has no property {', '.join(unknown)}")
+            self._refuse_taken((values.get("email", ""),), owner=contact.id)
+            now, source = self.clock(), self._person(user_id)
+            self._portal.change(contact, values, now, source, self.history_limit)
+
+    def history(self, contact_id: str, name: str) -> list[dict[str, Any]]:
+        """Return a property's history as the API shows it, newest first.
+
+        Raises:
+            KeyError: there is no such contact.
+        """
+        with self._lock:
+            contact = self._portal.find(contact_id)
+        if contact is None:
+            raise KeyError(contact_id)
+        return contact.history(name, self.history_limit)
 
     def contacts(self) -> list[dict[str, Any]]:
         """Return the live contacts: `id`, the `properties` written, `additional_emails`."""
@@ -101,11 +151,11 @@ class Account:
         return None if contact is None else contact.plain()
 
     def delete_contact(self, contact_id: str) -> None:
-        """Delete a contact, as a user of HubSpot would."""
+        """Archive a contact, as a person would; one that is gone already is passed over."""
         with self._lock:
             self._portal.remove(contact_id)
 
-    def merge_contacts(self, primary_id: str, other_id: str) -> str:
+    def merge_contacts(self, primary_id: str, other_id: str, *, user_id: int | None = None) -> str:
         """Merge two contacts into a new record and return its id; the old ids lead to it.
 
         Raises:
@@ -113,7 +163,8 @@ class Account:
         """
         with self._lock:
             primary, other = self._portal.contacts[primary_id], self._portal.contacts[other_id]
-            return self._portal.merge(primary, other, self.clock()).id
+            source = merge(self.user_id if user_id is None else user_id)
+            return self._portal.merge(primary, other, self.clock(), source).id
 
     def add_property(self, definition: Mapping[str, Any]) -> None:
         """Define a property, or define it anew; `name` is enough, the rest has defaults."""
@@ -148,3 +199,19 @@ class Account:
             return ZoneInfo(self.time_zone)
         except ZoneInfoNotFoundError:
             return UTC
+
+    def _person(self, user_id: int | None) -> Source:
+        return person(self.user_id if user_id is None else user_id)
+
+    def _refuse_taken(self, emails: Iterable[str], *, owner: str | None) -> None:
+        for email in emails:
+            found = self._portal.find_by_email(email)
+            if found is not None and found.id != owner:
+                raise ValueError(f"another contact holds the address {email}")
+
+
+def _normal(properties: Mapping[str, str]) -> dict[str, str]:
+    values = dict(properties)
+    if values.get("email"):
+        values["email"] = normal_email(values["email"])
+    return values

@@ -54,5 +54,6 @@ class AccountEndpoints:
         if request.body.get("tokenKey") != self._account.token:
             raise unauthenticated()
         scopes = sorted(self._account.granted_scopes())
-        hub = {"userId": 101, "hubId": self._account.portal_id, "appId": 303, "scopes": scopes}
-        return Answer(200, hub)
+        account = self._account
+        ids = {"userId": account.user_id, "hubId": account.portal_id, "appId": account.app_id}
+        return Answer(200, {**ids, "scopes": scopes})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -152,7 +153,9 @@ def batch_answer(
     return Answer(207 if errors else done, body | {"startedAt": moment, "completedAt": moment})
 
 
+@lru_cache(1024)
 def iso(seconds: float) -> str:
     """Return a moment as HubSpot writes it."""
+    # Remembered, for a record shows the same moment up to four times.
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

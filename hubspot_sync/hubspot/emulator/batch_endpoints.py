@@ -17,6 +17,7 @@ from hubspot_sync.hubspot.emulator.request import Request, refuse_duplicates, wr
 from hubspot_sync.hubspot.emulator.values import normal_email
 
 _TRACE = "objectWriteTraceId"
+_HISTORY_MAXIMUM = 50
 
 
 class BatchEndpoints:
@@ -32,6 +33,12 @@ class BatchEndpoints:
         id_property = request.body.get("idProperty")
         if id_property not in (None, "email"):
             raise not_unique(id_property, self._account.portal_id)
+        names, history = request.names(), request.history_names()
+        if history and len(request.inputs) > _HISTORY_MAXIMUM:
+            raise invalid(
+                "The maximum number of inputs supported in a batch request for property histories "
+                f"is {_HISTORY_MAXIMUM}. Please reduce the number of items and try again"
+            )
         keys = [str(item["id"]) for item in request.inputs]
         refuse_duplicates([normal_email(key) for key in keys])
         find = self._portal.find_by_email if id_property else self._portal.find
@@ -39,7 +46,7 @@ class BatchEndpoints:
         missing = [key for key, owner in owners.items() if owner is None]
         # Two addresses of one contact give one result, which shows the primary one.
         found = {owner.id: owner for owner in owners.values() if owner is not None}
-        results = [self._records.shown(each, request.names()) for each in found.values()]
+        results = [self._records.shown(each, names, history) for each in found.values()]
         errors = [self._not_found(missing)] if missing else []
         return batch_answer(results, errors, self._account.clock())
 

@@ -9,6 +9,7 @@ from hubspot_sync.hubspot.emulator.records import Records
 from hubspot_sync.hubspot.emulator.request import Request, written
 
 _LIST_PAGE_MAXIMUM = 100
+_HISTORY_PAGE_MAXIMUM = 50
 _SEARCH_PAGE_MAXIMUM = 200
 _SEARCH_BODY_MAXIMUM = 3_000
 
@@ -24,10 +25,13 @@ class ContactEndpoints:
     def list_contacts(self, request: Request) -> Answer:
         """Answer the first contacts; there is no second page."""
         limit = int(request.query.get("limit", "10"))
-        if limit > _LIST_PAGE_MAXIMUM:
-            raise invalid(f"The limit must not exceed {_LIST_PAGE_MAXIMUM}")
+        names, history = request.names(), request.history_names()
+        # The limits are known, the words are not.
+        most = _HISTORY_PAGE_MAXIMUM if history else _LIST_PAGE_MAXIMUM
+        if limit > most:
+            raise invalid(f"The limit must not exceed {most}")
         page = list(self._portal.contacts.values())[:limit]
-        results = [self._records.shown(each, request.names()) for each in page]
+        results = [self._records.shown(each, names, history) for each in page]
         return Answer(200, {"results": results})
 
     def create_contact(self, request: Request) -> Answer:
@@ -38,7 +42,8 @@ class ContactEndpoints:
 
     def read_contact(self, request: Request) -> Answer:
         """Answer one contact, by record id or by email."""
-        return Answer(200, self._records.shown(self._addressed(request), request.names()))
+        names, history = request.names(), request.history_names()
+        return Answer(200, self._records.shown(self._addressed(request), names, history))
 
     def update_contact(self, request: Request) -> Answer:
         """Change the values given and no others."""

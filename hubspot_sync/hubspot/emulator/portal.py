@@ -6,7 +6,9 @@ from itertools import count
 from typing import Any
 
 from hubspot_sync.hubspot.emulator.answers import Json, iso
-from hubspot_sync.hubspot.emulator.definitions import full_definition, standard_definitions
+from hubspot_sync.hubspot.emulator.definitions import full_definition
+from hubspot_sync.hubspot.emulator.history import Source, Write, bounded, changing, entries
+from hubspot_sync.hubspot.emulator.standard_properties import standard_definitions
 from hubspot_sync.hubspot.emulator.values import normal_email
 
 
@@ -20,6 +22,22 @@ class Contact:
     created_at: float
     updated_at: float
     searchable_at: float
+    created_by: Source
+    # Without the create, which the values themselves tell: a new contact needs no history.
+    changes: tuple[Write, ...] = ()
+
+    def history(self, name: str, limit: int) -> list[Json]:
+        """Return the newest `limit` entries of a property's history, newest first."""
+        value = self.properties.get(name, "")
+        return entries((self.creation(), *self.changes), name, value, limit)
+
+    def creation(self) -> Write:
+        """Return the write that made it."""
+        first = dict(self.properties)
+        for write in reversed(self.changes):
+            first |= zip(write.names, write.before, strict=True)
+        names = tuple(name for name, value in first.items() if value)
+        return Write(self.created_at, self.created_by, names, ("",) * len(names))
 
     def emails(self) -> tuple[str, ...]:
         """Return all its addresses, the primary one first."""
@@ -69,19 +87,57 @@ class Portal:
         return self.contacts.get(self.ids_by_email.get(normal_email(email), ""))
 
     def add(
-        self, values: Mapping[str, str], emails: Iterable[str], now: float, *, searchable_at: float
+        self,
+        values: Mapping[str, str],
+        emails: Iterable[str],
+        now: float,
+        source: Source,
+        *,
+        searchable_at: float,
+        changes: tuple[Write, ...] = (),
     ) -> Contact:
         """Store a new contact under an id of its own."""
         kept = {name: value for name, value in values.items() if value}
         additional = tuple(email for email in dict.fromkeys(emails) if email != kept.get("email"))
         contact_id = str(next(self._ids))
-        return self.put(Contact(contact_id, kept, additional, now, now, searchable_at))
+        return self.put(
+            Contact(contact_id, kept, additional, now, now, searchable_at, source, changes)
+        )
+
+    def change(
+        self, contact: Contact, values: Mapping[str, str], now: float, source: Source, limit: int
+    ) -> Contact:
+        """Write values into a contact; an empty one clears, and what stays equal makes no history.
+
+        A history keeps the newest `limit` entries of each property.
+        """
+        held, additional = contact.properties, contact.additional_emails
+        write = changing(held, values, now, source)
+        if write and "email" in write.names and values["email"] in additional:
+            # Not documented: taken to swap the two addresses rather than lose one.
+            additional = tuple(each for each in contact.emails() if each != values["email"])
+        changes = bounded((*contact.changes, write), limit) if write else contact.changes
+        kept = {name: value for name, value in {**held, **values}.items() if value}
+        return self.put(
+            Contact(
+                contact.id,
+                kept,
+                additional,
+                contact.created_at,
+                now,
+                contact.searchable_at,
+                contact.created_by,
+                changes,
+            )
+        )
 
     def put(self, contact: Contact) -> Contact:
         """Store a contact in place of the one that has its id."""
-        self._free_emails(contact.id)
+        emails, before = contact.emails(), self.contacts.get(contact.id)
+        if before is None or emails != before.emails():
+            self._free_emails(contact.id)
+            self.ids_by_email |= dict.fromkeys(emails, contact.id)
         self.contacts[contact.id] = contact
-        self.ids_by_email |= dict.fromkeys(contact.emails(), contact.id)
         return contact
 
     def remove(self, contact_id: str) -> None:
@@ -89,13 +145,18 @@ class Portal:
         self._free_emails(contact_id)
         self.contacts.pop(contact_id, None)
 
-    def merge(self, primary: Contact, other: Contact, now: float) -> Contact:
-        """Make one new contact of two; where both have a value, the primary one's stays."""
+    def merge(self, primary: Contact, other: Contact, now: float, source: Source) -> Contact:
+        """Make one new contact of two; where both have a value, the primary one's stays.
+
+        Its history is a guess: the primary one's, and the merge for what came from the other.
+        """
         self.remove(primary.id)
         self.remove(other.id)
         values = other.properties | primary.properties
+        write = changing(primary.properties, values, now, source)
+        changes = (primary.creation(), *primary.changes, *((write,) if write else ()))
         emails = (*primary.emails(), *other.emails())
-        merged = self.add(values, emails, now, searchable_at=now)
+        merged = self.add(values, emails, now, source, searchable_at=now, changes=changes)
         self.merged_into |= {primary.id: merged.id, other.id: merged.id}
         return merged
 

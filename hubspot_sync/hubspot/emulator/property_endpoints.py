@@ -2,6 +2,11 @@
 
 from hubspot_sync.hubspot.emulator.account import Account
 from hubspot_sync.hubspot.emulator.answers import Answer, ApiError, Json, batch_answer, invalid
+from hubspot_sync.hubspot.emulator.definitions import (
+    no_property,
+    refuse_bad_definition,
+    refuse_unreadable_definition,
+)
 from hubspot_sync.hubspot.emulator.portal import Portal
 from hubspot_sync.hubspot.emulator.request import Request
 
@@ -21,17 +26,18 @@ class PropertyEndpoints:
         """Answer the definition of one property."""
         found = self._shelf(request.query.get("archived")).get(request.key)
         if found is None:
-            raise _no_property(request.key)
+            raise no_property(request.key)
         return Answer(200, found)
 
     def create_property(self, request: Request) -> Answer:
         """Define a property; one that was archived comes back."""
+        refuse_unreadable_definition(request.body)
         return Answer(201, self._define(request.body))
 
     def archive_property(self, request: Request) -> Answer:
         """Archive a property, unless it is HubSpot's own."""
         if request.key not in self._portal.properties:
-            raise _no_property(request.key)
+            raise no_property(request.key)
         if self._portal.properties[request.key]["hubspotDefined"]:
             raise invalid(f"Property '{request.key}' is defined by HubSpot")
         self._portal.archive(request.key, self._account.clock())
@@ -42,7 +48,7 @@ class PropertyEndpoints:
         shelf = self._shelf(request.body.get("archived"))
         names = [str(item.get("name")) for item in request.inputs]
         errors = [
-            _no_property(name).item(self._account.portal_id) for name in names if name not in shelf
+            no_property(name).item(self._account.portal_id) for name in names if name not in shelf
         ]
         results = [shelf[name] for name in names if name in shelf]
         return batch_answer(results, errors, self._account.clock())
@@ -50,6 +56,8 @@ class PropertyEndpoints:
     def create_batch(self, request: Request) -> Answer:
         """Define what can be defined, and say of the rest why not."""
         results, errors = [], []
+        for definition in request.inputs:
+            refuse_unreadable_definition(definition)
         for definition in request.inputs:
             try:
                 results.append(self._define(definition))
@@ -61,11 +69,7 @@ class PropertyEndpoints:
         return self._portal.archived if archived in (True, "true") else self._portal.properties
 
     def _define(self, definition: Json) -> Json:
-        needed = ("name", "label", "type", "fieldType", "groupName")
-        unset = [name for name in needed if not definition.get(name)]
-        if unset:
-            message = f"Some required fields were not set: [{', '.join(unset)}]"
-            raise invalid(f"Invalid input JSON on line 1, column 2. {message}")
+        refuse_bad_definition(definition)
         name = definition["name"]
         if name in self._portal.properties:
             raise ApiError(
@@ -76,8 +80,3 @@ class PropertyEndpoints:
                 subCategory="Properties.PROPERTY_WITH_NAME_EXISTS",
             )
         return self._portal.define(definition, self._account.clock())
-
-
-def _no_property(name: str) -> ApiError:
-    message = f'Property "{name}" does not exist'
-    return ApiError(404, message, "OBJECT_NOT_FOUND", item_context={"name": [name]})

@@ -1,7 +1,6 @@
 """Contacts as the API writes and shows them: what is checked before a portal takes a value."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 
 from hubspot_sync.hubspot.emulator.account import Account
 from hubspot_sync.hubspot.emulator.answers import ApiError, Json, Problem, invalid, iso
@@ -17,13 +16,14 @@ class Records:
         self._account = account
         self._portal = portal
 
-    def shown(self, contact: Contact, names: Iterable[str]) -> Json:
+    def shown(self, contact: Contact, names: Iterable[str], history: Sequence[str] = ()) -> Json:
         """Return the record with the properties asked for, unknown ones passed over."""
         live = [name for name in (*names, *ALWAYS_SHOWN) if name in self._portal.properties]
         portal = self._account.portal_id
         return {
             "id": contact.id,
             "properties": {name: contact.value(name) for name in live},
+            **({"propertiesWithHistory": self._history(contact, history)} if history else {}),
             "createdAt": iso(contact.created_at),
             "updatedAt": iso(contact.updated_at),
             "archived": False,
@@ -32,7 +32,7 @@ class Records:
 
     def create(self, properties: Mapping[str, str], version: str) -> Contact:
         """Create a contact, or refuse it for what it lacks, for its values or its email."""
-        values, now = self._checked(properties), self._account.clock()
+        values, now = self._checked(properties, {}), self._account.clock()
         # The older versions pass over what an administrator has made required.
         required = self._portal.required if version >= "2026-09" else ()
         missing = sorted(name for name in required if not values.get(name))
@@ -47,40 +47,48 @@ class Records:
         if quota is not None and len(self._portal.contacts) >= quota:
             # Nobody has published what HubSpot says here.
             raise invalid(f"This account has reached its limit of {quota} contacts")
-        return self._portal.add(values, (), now, searchable_at=now + self._account.search_lag)
+        source, searchable_at = self._account.integration(), now + self._account.search_lag
+        return self._portal.add(values, (), now, source, searchable_at=searchable_at)
 
     def update(self, contact: Contact, properties: Mapping[str, str]) -> Contact:
         """Change the properties given and no others; an empty string clears."""
-        values = self._checked(properties)
+        values = self._checked(properties, contact.properties)
         stage, new_stage = contact.value("lifecyclestage"), values.get("lifecyclestage")
         if stage and new_stage and STAGES.index(new_stage) < STAGES.index(stage):
             # A stage moves forward only; HubSpot keeps the old one and answers success.
             del values["lifecyclestage"]
-        email, additional = values.get("email"), contact.additional_emails
-        self._refuse_taken(email, owner=contact.id)
-        if email in additional:
-            # Not documented: taken to swap the two addresses rather than lose one.
-            additional = tuple(each for each in contact.emails() if each != email)
-        kept = {name: value for name, value in {**contact.properties, **values}.items() if value}
-        now = self._account.clock()
-        return self._portal.put(
-            replace(contact, properties=kept, additional_emails=additional, updated_at=now)
-        )
+        self._refuse_taken(values.get("email"), owner=contact.id)
+        account = self._account
+        now, source = account.clock(), account.integration()
+        return self._portal.change(contact, values, now, source, account.history_limit)
 
-    def _checked(self, properties: Mapping[str, str]) -> dict[str, str]:
-        """Return the values as they are stored, or refuse them all, naming each problem."""
+    def _history(self, contact: Contact, names: Iterable[str]) -> dict[str, list[Json]]:
+        """Return the histories asked for, those of properties that never held a value left out.
+
+        Whether HubSpot leaves them out is not documented.
+        """
+        limit = self._account.history_limit
+        live = [name for name in names if name in self._portal.properties]
+        histories = {name: contact.history(name, limit) for name in live}
+        return {name: found for name, found in histories.items() if found}
+
+    def _checked(self, properties: Mapping[str, str], held: Mapping[str, str]) -> dict[str, str]:
+        """Return the values as they are stored, or refuse them all, naming each problem.
+
+        `held` is what the record holds already, to which checkboxes can be added.
+        """
         values: dict[str, str] = {}
         problems: list[Problem] = []
         for name, value in properties.items():
             try:
-                values[name] = self._value(name, value)
+                values[name] = self._value(name, value, held.get(name, ""))
             except InvalidValueError as error:
                 problems.append(Problem(name, *error.args))
         if problems:
             raise invalid("", problems=problems)
         return values
 
-    def _value(self, name: str, value: str) -> str:
+    def _value(self, name: str, value: str, held: str) -> str:
         definition = self._portal.properties.get(name)
         if definition is None:
             message = f'Property "{name}" does not exist'
@@ -88,8 +96,8 @@ class Records:
         if definition["modificationMetadata"]["readOnlyValue"]:
             message = f'"{name}" is a read only property; its value cannot be set.'
             raise InvalidValueError("READ_ONLY_VALUE", message)
-        stored = stored_value(definition, value) if value else ""
-        if name == "phone" and self._account.reformats_phones:
+        stored = stored_value(definition, value, held) if value else ""
+        if definition["fieldType"] == "phonenumber" and self._account.reformats_phones:
             stored = reformatted_phone(stored)
         if name == "email" and stored in self._portal.blocked:
             # The words are those that HubSpot's user interface looks for; the code is a guess.

@@ -59,12 +59,24 @@ class Request:
             return 0
 
     def names(self) -> Sequence[str]:
-        """Return the properties that a read asks for."""
-        if self.method == "GET":
-            asked = [name for name in self.query.get("properties", "").split(",") if name]
-        else:
-            asked = list(self.body.get("properties") or ())
+        """Return the properties that a read asks for.
+
+        Seen: to ask for histories alone shows none of the usual properties; a GET shows the values
+        of the properties it asks histories of, a batch does not.
+        """
+        asked, history = self._listed("properties"), self.history_names()
+        if history:
+            return [*asked, *history] if self.method == "GET" else asked
         return asked or DEFAULT_PROPERTIES
+
+    def history_names(self) -> list[str]:
+        """Return the properties whose history a read asks for."""
+        return self._listed("propertiesWithHistory")
+
+    def _listed(self, parameter: str) -> list[str]:
+        if self.method == "GET":
+            return [name for name in self.query.get(parameter, "").split(",") if name]
+        return list(self.body.get(parameter) or ())
 
 
 def written(item: Json) -> dict[str, str]:

@@ -19,13 +19,23 @@ class InvalidValueError(Exception):
     """A value that HubSpot refuses: HubSpot's error code, and its message."""
 
 
-def stored_value(definition: Json, value: str) -> str:
-    """Return what HubSpot stores for a value, or raise `InvalidValueError`."""
+def stored_value(definition: Json, value: str, held: str = "") -> str:
+    """Return what HubSpot stores for a value, or raise `InvalidValueError`.
+
+    `held` is what the record holds already; only checkboxes make use of it.
+
+    Documented: the forms of numbers, dates and moments, that options go by their internal value
+    and their case, the semicolons of checkboxes, and the 65,536 characters. Seen: the codes and
+    words of the refusals. Guessed: that nothing else is taken, such as an exponent, a moment with
+    an offset or a `True`.
+    """
     if definition["name"] == "email":
         return _email(value)
     match definition["type"]:
         case "number" if not re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", value):
             raise InvalidValueError("INVALID_INTEGER", f"{value} was not a valid number")
+        case "enumeration" if definition["fieldType"] == "checkbox":
+            return _checkboxes(definition, value, held)
         case "enumeration" | "bool":
             return _option(definition, value)
         case "date":
@@ -64,11 +74,18 @@ def _email(value: str) -> str:
 
 def _option(definition: Json, value: str) -> str:
     options = [option["value"] for option in definition["options"]]
-    for chosen in value.split(";") if definition["fieldType"] == "checkbox" else [value]:
-        if chosen not in options:
-            message = f"{chosen} was not one of the allowed options: [{', '.join(options)}]"
-            raise InvalidValueError("INVALID_OPTION", message)
+    if value not in options:
+        message = f"{value} was not one of the allowed options: [{', '.join(options)}]"
+        raise InvalidValueError("INVALID_OPTION", message)
     return value
+
+
+def _checkboxes(definition: Json, value: str, held: str) -> str:
+    """Return the options chosen; a semicolon in front adds them to those that are held."""
+    # Not documented: in which order they are kept, and that repeated and empty ones are dropped.
+    chosen = [_option(definition, each) for each in value.split(";") if each]
+    before = held.split(";") if held and value.startswith(";") else []
+    return ";".join(dict.fromkeys((*before, *chosen)))
 
 
 def _date(value: str) -> str:

@@ -1,31 +1,16 @@
-"""The contacts table, its types, and the moments and keys that only the database can tell."""
+"""Types of columns, and the moments and keys that only the database can tell."""
 
-from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    DateTime,
-    Dialect,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-    Uuid,
-    literal,
-    text,
-)
+from sqlalchemy import ColumnElement, DateTime, Dialect, Float, TypeDecorator, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType
 
-TABLE = "contacts"
+from hubspot_sync.rules.source import Key, Value
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -54,25 +39,42 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-class KeyType(TypeDecorator[UUID]):
-    """A UUID: PostgreSQL's own type, and on SQLite the text with dashes that people write."""
+class KeyType(TypeDecorator[Key]):
+    """A key of any type: text as it stands, a whole number, a UUID as its text.
 
-    impl = Uuid
+    It is sent as a literal without a type, which PostgreSQL reads as the column's own.
+    """
+
+    impl = NullType
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the type that this database has for it."""
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(String(36))
-        return dialect.type_descriptor(Uuid())
+    def process_bind_param(self, value: Key | None, _: Dialect) -> Key | None:
+        """Return the key as it is."""
+        return value
 
-    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> UUID | str | None:
-        """Return the key as the column takes it."""
-        return str(value) if value is not None and dialect.name == "sqlite" else value
+    def process_result_value(self, value: object, _: Dialect) -> Key | None:
+        """Return the key as text, but for a whole number."""
+        return value if value is None or isinstance(value, int) else str(value)
 
-    def process_result_value(self, value: UUID | str | None, _: Dialect) -> UUID | None:
-        """Return the key as a UUID."""
-        return UUID(value) if isinstance(value, str) else value
+
+class ValueType(TypeDecorator[Value]):
+    """A mapped column of any type, as the rules know values."""
+
+    impl = NullType
+    cache_ok = True
+
+    def process_result_value(self, value: object, _: Dialect) -> Value:
+        """Return the value, in a type that can be compared and hashed."""
+        match value:
+            case None | str() | bool() | int() | Decimal() | datetime() | date():
+                return value
+            case float():
+                return Decimal(repr(value))
+            case list():
+                return tuple("" if each is None else str(each) for each in value)
+            case dict():
+                return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return str(value)
 
 
 class DatabaseTime(FunctionElement[datetime]):
@@ -105,7 +107,7 @@ class MomentAfter(FunctionElement[datetime]):
         super().__init__(moment, literal(seconds, Float))
 
 
-class NewKey(FunctionElement[UUID]):
+class NewKey(FunctionElement[Key]):
     """A random UUID, made by the database for rows that people insert by hand."""
 
     type = KeyType()
@@ -160,42 +162,3 @@ def _sqlite_key(_element: NewKey, _compiler: SQLCompiler, **_: object) -> str:
         "'a' || substr(hex(randomblob(2)), 2), hex(randomblob(6))"
     )
     return f"lower(printf('%s-%s-%s-%s-%s', {digits}))"
-
-
-WRITTEN = (
-    "hubspot_sync_status",
-    "hubspot_processing_status",
-    "hubspot_processing_error",
-    "hubspot_contact_id",
-    "retry_count",
-    "next_retry_at",
-    "last_retry_at",
-    "last_failed_crm",
-    "updated_at",
-)
-"""The columns that we write; all others are read alone."""
-
-metadata = MetaData()
-
-contacts = Table(
-    TABLE,
-    metadata,
-    # Plain strings for statuses: they work on string columns and, since literals have no type
-    # yet when PostgreSQL reads them, on the app's enum columns too.
-    Column("id", KeyType, primary_key=True, server_default=NewKey()),
-    Column("domain_id", String(36)),
-    Column("page_id", String(36)),
-    Column("email", String),
-    Column("name", String),
-    Column("phone_number", String),
-    Column("hubspot_sync_status", String),
-    Column("hubspot_processing_status", String),
-    Column("hubspot_processing_error", Text),
-    Column("hubspot_contact_id", String),
-    Column("retry_count", Integer, nullable=False, server_default=text("0")),
-    Column("next_retry_at", UtcDateTime),
-    Column("last_retry_at", UtcDateTime),
-    Column("last_failed_crm", String),
-    Column("created_at", UtcDateTime, nullable=False, server_default=DatabaseTime()),
-    Column("updated_at", UtcDateTime, nullable=False, server_default=DatabaseTime()),
-)

@@ -1,0 +1,1 @@
+"""What people write down about a sync: the mapping file."""
