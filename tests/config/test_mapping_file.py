@@ -20,6 +20,7 @@ from hubspot_sync.rules.mapping import (
 from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.rules.transforms import Transform, TransformName
 from hubspot_sync.rules.value_types import TypeSpec, ValueType
+from tests.for_each import for_each
 
 FULL = Path(__file__).with_name("full_mapping.toml")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -75,7 +76,7 @@ def test_mapping_is_read() -> None:
     assert mapping.stamps == {"synced_on", "synced_by"}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "expected",
     [
         Field(
@@ -179,7 +180,7 @@ def test_created_options_come_from_the_field_or_the_type(
     assert made.options == options
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "expected"),
     [
         ("{ constant = 7 }", NullPolicy.KEEP),

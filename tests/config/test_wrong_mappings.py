@@ -9,6 +9,7 @@ import pytest
 from hubspot_sync.config.mapping_file import read_mapping
 from hubspot_sync.errors import SettingsError
 from tests.config.test_mapping_file import FULL
+from tests.for_each import for_each
 
 GOOD = FULL.read_text(encoding="utf-8")
 LINES = GOOD.splitlines()
@@ -250,7 +251,7 @@ def test_there_are_many_cases() -> None:
     assert len(CASES) >= 200
 
 
-@pytest.mark.parametrize("wrong", CASES, ids=lambda wrong: f"{wrong.line}-{wrong.word}"[:50])
+@for_each("wrong", CASES, ids=lambda wrong: f"{wrong.line}-{wrong.word}"[:50])
 def test_wrong_file_is_told_with_its_place(wrong: Wrong) -> None:
     with pytest.raises(SettingsError) as raised:
         read_mapping(wrong.text, "wrong.toml")

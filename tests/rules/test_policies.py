@@ -35,6 +35,7 @@ from hubspot_sync.rules.policies import Change, WhyKept, value_hash
 from hubspot_sync.rules.shaping import to_properties
 from hubspot_sync.rules.value_types import TypeSpec, ValueType
 from tests.contacts import context_of
+from tests.for_each import for_each
 from tests.rules.test_plan import TODAY
 
 EMAIL, OTHER_EMAIL = "ada@x.org", "ada@y.org"
@@ -198,7 +199,7 @@ def seen_with(held: Mapping[str, str], memory: Mapping[str, str] | None = None) 
     return Seen(HubSpotRecord("7", {"email": EMAIL, **held}), last_written=memory)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("write", "held", "memory", "words"),
     [
         (WritePolicy.IF_EMPTY, "2", None, "kept: HubSpot has 2"),
@@ -299,7 +300,7 @@ def test_read_only_property_is_not_cleared() -> None:
 ASKED = Clearing("7", frozenset({EMAIL}), frozenset({"score"}), frozenset({1}))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("row", "is_free"),
     [
         (Contact(1, EMAIL, (("score", "5"),), "7"), True),

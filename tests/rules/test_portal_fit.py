@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from hubspot_sync.rules.mapping import (
     CustomProperty,
     Field,
@@ -13,6 +11,7 @@ from hubspot_sync.rules.mapping import (
 )
 from hubspot_sync.rules.portal_fit import differences, faults_against
 from hubspot_sync.rules.value_types import TypeSpec, ValueType
+from tests.for_each import for_each
 
 STRING = PropertyDefinition("it", "string", "text")
 SELECT = PropertyDefinition("it", "enumeration", "select", options=("gold", "tin"))
@@ -28,7 +27,7 @@ def faults(line: Field, found: PropertyDefinition | None) -> list[str]:
     return faults_against(mapping, {"it": found} if found else {})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "found", "words"),
     [
         (of_type(None), None, "correct it, or make the property"),
@@ -59,7 +58,7 @@ def test_what_the_portal_lacks_is_told_with_the_line(
     assert words in fault
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "found"),
     [
         (of_type(None), STRING),

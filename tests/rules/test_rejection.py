@@ -1,7 +1,5 @@
 """Contacts that are rejected for a value before anything is sent."""
 
-import pytest
-
 from hubspot_sync.errors import Signature
 from hubspot_sync.rules.advice import reason_of
 from hubspot_sync.rules.grouping import Group, group_by_email
@@ -11,6 +9,7 @@ from hubspot_sync.rules.rejection import rejection_of, usable_fields
 from hubspot_sync.rules.shaping import to_properties
 from hubspot_sync.rules.value_types import TypeSpec, ValueType
 from tests.contacts import context_of
+from tests.for_each import for_each
 from tests.rules.test_plan import TODAY
 
 NUMBER = TypeSpec(ValueType.NUMBER)
@@ -40,7 +39,7 @@ def test_value_that_cannot_be_sent_rejects_the_contact_and_names_field_and_value
     assert reason_of(rejected.message).words == "a value that age cannot take"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "rows",
     [
         ({"age": "5"},),

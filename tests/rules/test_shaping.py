@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-import pytest
-
 from hubspot_sync.rules.invalid import Invalid, InvalidCode
 from hubspot_sync.rules.mapping import (
     Contact,
@@ -20,6 +18,7 @@ from hubspot_sync.rules.portal_fit import fitted
 from hubspot_sync.rules.shaping import LookedUp, RunContext, looked_up, to_properties
 from hubspot_sync.rules.source import Value
 from hubspot_sync.rules.value_types import TypeSpec, ValueType
+from tests.for_each import for_each
 
 CONTEXT = RunContext(datetime(2026, 11, 24, 23, 30, tzinfo=UTC), "c0ffee00")
 CONTACT = Contact(7, "ada@x.org", (("born", date(1815, 12, 10)), ("paid", Decimal("1E+2"))))
@@ -29,7 +28,7 @@ def filled(line: Field, contact: Contact = CONTACT) -> str | Invalid | None:
     return to_properties(contact, PropertyMapping((line,)), CONTEXT).get(line.property_name)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("generated", "kind", "expected"),
     [
         (Generated.TODAY, None, "2026-11-24"),
@@ -47,7 +46,7 @@ def test_generated_value(generated: Generated, kind: ValueType | None, expected:
     assert filled(Field("it", generated=generated, type=TypeSpec(kind))) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "expected"),
     [
         (Field("it", "born"), "1815-12-10"),
@@ -70,9 +69,7 @@ def test_value_that_cannot_be_sent_stands_among_the_others() -> None:
 COMPANY = Lookup("company", "companies", "id", "company_id", ("name", "size"))
 
 
-@pytest.mark.parametrize(
-    ("company_id", "expected"), [(5, "Analytical"), (6, None), (None, None), ("5", None)]
-)
+@for_each(("company_id", "expected"), [(5, "Analytical"), (6, None), (None, None), ("5", None)])
 def test_value_is_looked_up_by_the_key_that_the_row_holds(
     company_id: Value, expected: str | None
 ) -> None:
@@ -84,7 +81,7 @@ def test_value_is_looked_up_by_the_key_that_the_row_holds(
     assert with_company.sent_values == contact.sent_values
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hubspot_type", "field_type", "value", "expected"),
     [
         ("string", "text", True, "true"),
@@ -117,7 +114,7 @@ def test_type_of_the_mapping_counts_over_the_portals() -> None:
     assert to_properties(contact, mapping, CONTEXT)["it"] == "x"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("email", "is_placeholder"),
     [
         ("logo@2x.png", True),

@@ -8,6 +8,7 @@ from hubspot_sync.rules.transforms import (
     read_transform,
     transformed,
 )
+from tests.for_each import for_each
 
 
 def shaped(text: str, *steps: str) -> str:
@@ -16,7 +17,7 @@ def shaped(text: str, *steps: str) -> str:
     return transformed(text, tuple(step for step in read if step))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("steps", "text", "expected"),
     [
         ([], "  Ada \n", "Ada"),
@@ -53,7 +54,7 @@ def test_text_is_shaped_step_by_step(steps: list[str], text: str, expected: str)
     assert shaped(text, *steps) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("step", "text", "code"),
     [
         ("phone-e164:DE", "ext. 4", InvalidCode.NOT_A_PHONE_NUMBER),
@@ -75,7 +76,7 @@ def test_step_that_can_make_nothing_of_a_text_says_why(
     assert raised.value.code is code
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text", ["", "lowr", "Lower", "lower:", "trim:5", "phone-e164", "phone-e164:de",
              "phone-e164:DEU", "max-length", "max-length:", "max-length:0", "max-length:-1",
              "max-length:1e3", "max-length:100000"],
@@ -84,7 +85,7 @@ def test_step_that_there_is_not_is_none(text: str) -> None:
     assert read_transform(text) is None
 
 
-@pytest.mark.parametrize("text", ["trim", "first-word", "max-length:40", "phone-e164:DE"])
+@for_each("text", ["trim", "first-word", "max-length:40", "phone-e164:DE"])
 def test_step_reads_as_it_is_written(text: str) -> None:
     assert str(read_transform(text)) == text
 

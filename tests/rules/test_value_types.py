@@ -4,7 +4,6 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from hubspot_sync.rules.value_types import (
     is_equal,
     written,
 )
+from tests.for_each import for_each
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AS_IT_IS = TypeSpec()
@@ -44,13 +44,13 @@ NAIVE = datetime.fromisoformat("2026-07-01T00:30:15.123456")
 AWARE = NAIVE.replace(tzinfo=timezone(timedelta(hours=2)))
 
 
-@pytest.mark.parametrize("spec", [TypeSpec(), *map(TypeSpec, ValueType)])
-@pytest.mark.parametrize("nothing", [None, "", "  \n", "\x00", ()])
+@for_each("spec", [TypeSpec(), *map(TypeSpec, ValueType)])
+@for_each("nothing", [None, "", "  \n", "\x00", ()])
 def test_nothing_is_nothing_in_any_type(spec: TypeSpec, nothing: Value) -> None:
     assert written(nothing, spec) == ""
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("spec", "value", "expected"),
     [
         (AS_IT_IS, " Ada ", "Ada"),
@@ -118,7 +118,7 @@ def test_value_is_written_as_its_type_wants_it(spec: TypeSpec, value: Value, exp
     assert written(value, spec) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("spec", "value", "code"),
     [
         (STRING, "x" * (LONGEST_STRING + 1), InvalidCode.TOO_LONG),
@@ -170,7 +170,7 @@ def test_long_value_is_shown_in_part() -> None:
     assert str(invalid) == f"'{'x' * 60}…' is not a number"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("spec", "ours", "held", "expected"),
     [
         (AS_IT_IS, "x", "x", True),
