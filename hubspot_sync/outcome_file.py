@@ -7,8 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.report import ContactReport, contact_to_json
+from hubspot_sync.sentences import Message
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,9 @@ class OutcomeFile:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             self._file = os.fdopen(descriptor, "a", encoding="utf-8")
         except OSError as error:
-            raise WrongUsage(f"--report {path} cannot be written ({error.strerror}).") from error
+            raise WrongUsage(
+                ErrorCode.REPORT_NOT_WRITABLE, path=path, why=error.strerror
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -56,9 +60,5 @@ class OutcomeFile:
 
     def _give_up(self, fault: OSError) -> None:
         if self._is_whole:
-            log.warning(
-                "--report %s is not whole: %s; the run goes on, and the table has every outcome",
-                self._path,
-                fault.strerror,
-            )
+            log.warning(Message(ErrorCode.REPORT_NOT_WHOLE, path=self._path, why=fault.strerror))
         self._is_whole = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     DatabaseUnavailable,
     HubSpotDenied,
@@ -21,20 +22,13 @@ from hubspot_sync.rules.mapping import PropertyMap, PropertyNames
 from hubspot_sync.rules.settlement import OutcomeName, Settlement
 from hubspot_sync.rules.verdict import Tally, Verdict
 from hubspot_sync.rules.words import one_line
+from hubspot_sync.sentences import Message, with_assurance
 from hubspot_sync.store.passed_over import PassedOver
 
 if TYPE_CHECKING:
     from hubspot_sync.hubspot.client import HubSpotClient
 
 log = logging.getLogger(__name__)
-
-_TOO_SLOW = (
-    "HubSpot did not confirm within the lease what was sent. It goes out again; where that is "
-    "often so, raise HUBSPOT_SYNC_LEASE_MINUTES."
-)
-
-_SAFE = "The contacts are safe in the queue."
-"""What a run adds to why it stopped; errors do not say it, for other commands touch no queue."""
 
 LONGEST_REASON = 1_000
 """Characters of the sentence that says why a run stopped; it may repeat HubSpot's words."""
@@ -79,9 +73,9 @@ class Run:
         self.ledger = Ledger(plan.attempts, pulse.now)
         self.passed_over = PassedOver()
         self.requests = 0
-        self.stop_reason: str | None = None
-        self._remark: str | None = None
-        self._hold_up: str | None = None
+        self.stop_reason: Message | None = None
+        self._remark: Message | None = None
+        self._hold_up: Message | None = None
         self._began = pulse.monotonic()
         self._on_settled = on_settled
         self._lock = threading.Lock()
@@ -126,7 +120,7 @@ class Run:
         with self._mapping_lock:
             if self._mapping is None:
                 if self.pulse.is_ending:
-                    raise Interrupted("the run was asked to end")
+                    raise Interrupted(ErrorCode.RUN_ENDING)
                 from hubspot_sync.hubspot.portal import look_at_portal
 
                 self._mapping = look_at_portal(client, self.plan.names, self.plan.portal_id)
@@ -149,33 +143,28 @@ class Run:
     def stop(self, stop: RunStopped) -> None:
         """End the run for all workers: no further request starts."""
         if isinstance(stop, HubSpotDenied):
-            log.critical(
-                "HubSpot refuses the token, or what it asks for; no contact can be delivered; "
-                "correlation id %s",
-                stop.correlation_id or "none",
-                extra={"correlation_id": stop.correlation_id},
-            )
+            log.critical(stop.alarm, extra={"correlation_id": stop.correlation_id})
         with self._lock:
             self.stop_reason = self.stop_reason or _reason_of(stop)
         self.pulse.ending.ask()
 
-    def remark(self, words: str) -> None:
+    def remark(self, words: Message) -> None:
         """Keep why contacts were stopped though the run goes on: the account refuses them."""
         with self._lock:
-            self._remark = self._remark or one_line(words, LONGEST_REASON)
+            self._remark = self._remark or _fitted(words)
 
-    def held_up(self, words: str) -> None:
+    def held_up(self, words: Message) -> None:
         """Keep why contacts have to wait; it is the run's reason where none was delivered."""
         with self._lock:
             self._hold_up = _with_assurance(words)
 
     @property
-    def reason(self) -> str | None:
+    def reason(self) -> Message | None:
         """Why not everything could be delivered that was claimed; None where that was not so."""
         return self.stop_reason or self._remark
 
     @property
-    def vain_reason(self) -> str | None:
+    def vain_reason(self) -> Message | None:
         """Why a run that sent contacts, and was not stopped, had none delivered.
 
         Nobody would hear of it else, and each run might end so. None where that was not so.
@@ -183,7 +172,7 @@ class Run:
         counts = self.ledger.counts
         if not counts[OutcomeName.STOPPED] or any(counts[outcome] for outcome in DELIVERED):
             return None
-        return self._hold_up or _TOO_SLOW
+        return self._hold_up or Message(ErrorCode.NOTHING_CONFIRMED)
 
     @property
     def verdict(self) -> Verdict:
@@ -225,12 +214,16 @@ class Run:
                     self._on_settled(report)
 
 
-def _reason_of(stop: RunStopped) -> str:
+def _reason_of(stop: RunStopped) -> Message:
     if isinstance(stop, DatabaseUnavailable):
         # Its words tell what becomes of the contacts, which depends on what had been sent.
-        return one_line(str(stop), LONGEST_REASON)
-    return _with_assurance(str(stop))
+        return _fitted(stop.message)
+    return _with_assurance(stop.message)
 
 
-def _with_assurance(words: str) -> str:
-    return f"{one_line(words, LONGEST_REASON).rstrip('.')}. {_SAFE}"
+def _with_assurance(words: Message) -> Message:
+    return words.as_text(with_assurance(_fitted(words)))
+
+
+def _fitted(words: Message) -> Message:
+    return words.as_text(one_line(words, LONGEST_REASON))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hubspot_sync.clock import Pulse, start_deaf
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import DatabaseUnavailable, RunStopped, WrongUsage
 from hubspot_sync.report import ContactReport, RunReport, new_run_id
 from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.run import Plan, Run
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import BATCH, Worker
 
@@ -113,14 +115,14 @@ class Sync:
             if not self._run.ledger.claimed:
                 raise
             # The table was there when the run began; its account must not be lost with it.
-            self._run.stop(DatabaseUnavailable(str(gone)))
+            self._run.stop(DatabaseUnavailable(gone.code, **gone.message.data))
 
     def _report(self, command: str) -> RunReport:
         run = self._run
         signal = run.pulse.ending.signal
         reason = run.reason
         if signal is not None:
-            reason = reason or f"{signal.name} asked the run to end; what was not sent is queued."
+            reason = reason or Message(ErrorCode.SIGNAL, signal=signal.name)
         reason = reason or run.vain_reason
         return RunReport(
             command=command,
@@ -146,14 +148,9 @@ class Sync:
             return None
 
 
-def _notices(refused: Mapping[UUID, str]) -> tuple[str, ...]:
+def _notices(refused: Mapping[UUID, str]) -> tuple[Message, ...]:
     """Say which contacts the database did not let the run claim."""
     if not refused:
         return ()
     contact_id, why = next(iter(refused.items()))
-    words = (
-        f"The database does not let the run claim {len(refused):,} of the contacts, such as "
-        f"{contact_id} ({why}). Look at the table's constraints, triggers and rules; the others "
-        "went on."
-    )
-    return (words,)
+    return (Message(ErrorCode.CLAIM_REFUSED, count=len(refused), contact=contact_id, why=why),)

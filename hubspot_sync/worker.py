@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     DatabaseUnavailable,
     EveryoneRefused,
@@ -24,7 +25,7 @@ from hubspot_sync.errors import (
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
 from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
-from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
+from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE, not_confirmed
 from hubspot_sync.rules.settlement import (
     UNDELIVERED,
     Delivered,
@@ -38,6 +39,7 @@ from hubspot_sync.rules.settlement import (
 )
 from hubspot_sync.rules.verdict import Verdict, signature_of
 from hubspot_sync.run import Run
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ class Worker:
         self._start_lease()
         claim = self._queue.claim_one(contact_id, force=force)
         if isinstance(claim, Held):
-            raise Refused(f"Contact {contact_id} was not sent: {claim.reason}.")
+            raise Refused(ErrorCode.CONTACT_NOT_SENT, contact=contact_id, reason=claim.reason)
         self._work([claim], carefully=True)
 
     def close(self) -> None:
@@ -163,13 +165,13 @@ class Worker:
             self._deliver(lane, self._map(mapping), carefully=carefully)
         except Interrupted as end:
             log.info("no further request starts: %s", end)
-            self._withhold_unconfirmed(f"{end} before HubSpot confirmed it")
+            self._withhold_unconfirmed(not_confirmed(end))
         except RunStopped as stop:
             told = self._with_hour(stop)
             was_sent = not (isinstance(told, QuotaSpent) and told.kept_back)
             # Nobody pays for what is everyone's, those whose refusal was still open included.
-            self._withheld = [(claim, Stopped(str(told))) for claim, _ in self._withheld]
-            self._withhold_unconfirmed(str(told), with_refused=was_sent)
+            self._withheld = [(claim, Stopped(told.message)) for claim, _ in self._withheld]
+            self._withhold_unconfirmed(told.message, with_refused=was_sent)
             raise told from stop
         finally:
             self._unsettled += self._withheld
@@ -241,7 +243,7 @@ class Worker:
         except Exception as ours:  # noqa: BLE001 - it must not bar the others
             return Failed(self._own_fault(ours, group.contact))
 
-    def _own_fault(self, fault: Exception, contact: Contact | None = None) -> str:
+    def _own_fault(self, fault: Exception, contact: Contact | None = None) -> Message:
         log.info(
             "hubspot-sync stumbled over contact %s (%s)",
             contact.id if contact else "(one of a batch)",
@@ -249,10 +251,7 @@ class Worker:
             extra={"contact_id": str(contact.id)} if contact else None,
         )
         log.debug("how it happened", exc_info=fault)
-        return (
-            f"hubspot-sync could not handle this contact ({type(fault).__name__}). That is a fault "
-            "of the program: run sync-one on it with --verbose, and report what it says."
-        )
+        return Message(ErrorCode.OUR_FAULT, fault=type(fault).__name__)
 
     def _conclude(self, ends: "Ends") -> None:
         """Settle contacts, except where a refusal may yet turn out to be everyone's."""
@@ -278,7 +277,7 @@ class Worker:
             self._withheld = []
         self._settle(certain)
         if verdict is Verdict.EVERYONES and self._withheld:
-            raise EveryoneRefused(_everyone(self._withheld[-1][1]))
+            raise _everyone(self._withheld[-1][1])
 
     def _note_refusal(self, group: Group, outcome: Failed | Rejected | Stopped) -> None:
         _log_refusal(group, outcome)
@@ -297,7 +296,7 @@ class Worker:
             if member.id in self._waiting
         ]
 
-    def _withhold_unconfirmed(self, reason: str, *, with_refused: bool = False) -> None:
+    def _withhold_unconfirmed(self, reason: Message, *, with_refused: bool = False) -> None:
         """Mark as stopped what may have been written, or was in the request that was refused."""
         if self._lane is None:
             return
@@ -346,7 +345,7 @@ class Worker:
             settlements = self._queue.settle(deliveries)
         except WrongUsage as gone:
             # The table was there when these were claimed: it is the database that went away.
-            raise DatabaseUnavailable(str(gone)) from gone
+            raise DatabaseUnavailable(gone.code, **gone.message.data) from gone
         settled = {settlement.claim.contact.id for settlement in settlements}
         self._unsettled = [entry for entry in self._unsettled if entry[0].contact.id not in settled]
         for settlement in settlements:
@@ -375,18 +374,12 @@ def _fault_of(claim: Claim) -> Failed | Rejected | None:
     return Rejected(fault) if fault else None
 
 
-def _everyone(outcome: Outcome) -> str:
-    words = outcome.message if isinstance(outcome, UNDELIVERED) else ""
+def _everyone(outcome: Outcome) -> EveryoneRefused:
+    """Return the stop of a run whose last contact ended like all others."""
     signature = signature_of(outcome)
-    if signature == RATE_LIMITED:
-        return words
+    last = outcome.message if isinstance(outcome, UNDELIVERED) else None
+    if last is not None and signature == RATE_LIMITED:
+        return EveryoneRefused(last.code, **last.data)
     if signature == UNAVAILABLE:
-        return (
-            "HubSpot answers, but takes no writes: contact after contact was refused. The last "
-            f"refusal: {words}"
-        )
-    return (
-        f"HubSpot refuses every contact alike ({signature}), so the fault is not theirs: look for "
-        "a used-up contact quota, a new rule or a required property in HubSpot, or a wrong "
-        f"property setting. The last refusal: {words}"
-    )
+        return EveryoneRefused(ErrorCode.HUBSPOT_TAKES_NO_WRITES, what="contact", refusal=last)
+    return EveryoneRefused(ErrorCode.EVERYONE_REFUSED, signature=signature, refusal=last)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TypeVar
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     Conflict,
     ContactRejected,
@@ -37,7 +38,7 @@ from hubspot_sync.rules.identity import (
     is_record_id,
     is_same_contact,
 )
-from hubspot_sync.rules.reaction import account_full, is_unexplained, rate_limit_used_up
+from hubspot_sync.rules.reaction import account_full, is_unexplained, not_confirmed
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Outcome, Released, Stopped
 from hubspot_sync.rules.verdict import EVERYONE, outcome_of
@@ -102,7 +103,7 @@ class BatchLane:
         outcome = self._careful.deliver(group.contact, group.properties, group.members)
         self.in_request = []
         if isinstance(outcome, Released) and group in self.unconfirmed:
-            return Stopped("the run was asked to end before HubSpot confirmed the contact")
+            return Stopped(not_confirmed(Interrupted(ErrorCode.RUN_ENDING)))
         return outcome
 
     def _look_up(self, groups: Sequence[Group]) -> list[Group]:
@@ -219,7 +220,9 @@ class BatchLane:
             if holds_what_was_sent(record, group.properties):
                 seen.confirmed[group.trace_id] = record
             else:
-                there = Conflict("it has the email already", existing_id=record.id)
+                there = Conflict(
+                    ErrorCode.HOLDS_IT_ALREADY, words="the email", existing_id=record.id
+                )
                 seen.refused[group.trace_id] = there
         return seen
 
@@ -329,10 +332,9 @@ class BatchLane:
         if self._refusals_in_a_row < EVERYONE:
             return
         if trouble.rate_limited:
-            raise EveryoneRefused(rate_limit_used_up(trouble)) from trouble
+            raise EveryoneRefused(ErrorCode.RATE_LIMIT, trouble=trouble.message) from trouble
         raise EveryoneRefused(
-            "HubSpot answers, but takes no writes: request after request was refused. The last "
-            f"refusal: {trouble}."
+            ErrorCode.HUBSPOT_TAKES_NO_WRITES, what="request", refusal=trouble.message
         ) from trouble
 
 

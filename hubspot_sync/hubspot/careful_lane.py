@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     Conflict,
     ContactRejected,
@@ -27,11 +28,13 @@ from hubspot_sync.rules.reaction import (
     UNAVAILABLE,
     account_full,
     is_unexplained,
+    not_confirmed,
     rate_limit_used_up,
 )
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
 from hubspot_sync.rules.verdict import outcome_of
+from hubspot_sync.sentences import Message
 
 Properties = Mapping[str, str]
 
@@ -71,7 +74,7 @@ class CarefulLane:
             return self._outcome(upsert)
         except Interrupted as end:
             # A write whose answer is lost may have been carried out: the contact was sent.
-            return Stopped(f"{end} before HubSpot confirmed it") if upsert.wrote else Released()
+            return Stopped(not_confirmed(end)) if upsert.wrote else Released()
         except QuotaSpent as spent:
             spent.kept_back = spent.kept_back and not upsert.wrote
             raise
@@ -85,7 +88,7 @@ class CarefulLane:
             # Where no step expects it, a 404 or a 409 is a refusal like any other.
             code = "NOT_FOUND" if isinstance(odd, NotFound) else "CONFLICT"
             return Failed(
-                f"HubSpot refused the contact: {odd}",
+                Message(ErrorCode.HUBSPOT_REFUSED, words=odd.message, hubspot_code=code),
                 Signature(code),
                 correlation_id=odd.correlation_id,
             )
@@ -98,7 +101,11 @@ class CarefulLane:
                     correlation_id=trouble.correlation_id,
                 )
             return Failed(
-                f"{trouble}, though it answers other requests",
+                Message(
+                    ErrorCode.CONTACT_STUMBLED,
+                    trouble=trouble.message,
+                    words=trouble.message.data.get("hubspots_words", ""),
+                ),
                 UNAVAILABLE,
                 correlation_id=trouble.correlation_id,
             )
@@ -112,20 +119,15 @@ class CarefulLane:
         try:
             self._client.probe()
         except Unavailable as still:
-            raise HubSpotDown(_down(trouble, still)) from trouble
+            if still.rate_limited:
+                raise HubSpotDown(ErrorCode.RATE_LIMIT, trouble=still.message) from trouble
+            raise HubSpotDown(
+                ErrorCode.HUBSPOT_DOWN, trouble=trouble.message, still=still.message
+            ) from trouble
         except (ContactRejected, NotFound, Conflict) as refusal:
             raise HubSpotDown(
-                f"HubSpot gives no usable answer: {trouble}; to a small read: {refusal}."
+                ErrorCode.HUBSPOT_UNUSABLE, trouble=trouble.message, refusal=refusal.message
             ) from trouble
-
-
-def _down(trouble: Unavailable, still: Unavailable) -> str:
-    if still.rate_limited:
-        return rate_limit_used_up(still)
-    return (
-        f"HubSpot is down or cannot be reached: {trouble}; to a small read: {still}. See "
-        "https://status.hubspot.com."
-    )
 
 
 class _Upsert:
@@ -151,7 +153,7 @@ class _Upsert:
         self._properties = properties
         self._email = properties["email"]
         self._writes_without_answer = 0
-        self._refused: str | None = None
+        self._refused: Conflict | NotFound | None = None
         self.wrote = False
 
     def run(self) -> Outcome:
@@ -161,9 +163,7 @@ class _Upsert:
             if isinstance(step, Delivered):
                 return step
             known, changes = step
-        odd = Unavailable("HubSpot contradicted itself at each step")
-        odd.correlation_id = self._refused
-        raise odd
+        raise self._odd(ErrorCode.CONTRADICTION)
 
     def _find(self) -> tuple[str | None, Properties]:
         """Find the record to update and what to send it."""
@@ -204,7 +204,7 @@ class _Upsert:
         try:
             updated = self._client.update(contact_id, changes)
         except NotFound as gone:
-            self._refused = gone.correlation_id
+            self._refused = gone
             return self._owner_now()
         except Conflict as conflict:
             return self._owner(conflict), self._without_email
@@ -268,13 +268,20 @@ class _Upsert:
 
     def _owner(self, conflict: Conflict) -> str | None:
         """Return the record that owns the address: as HubSpot named it, else by looking it up."""
-        self._refused = conflict.correlation_id
+        self._refused = conflict
         if conflict.existing_id:
             return conflict.existing_id
         found = self._client.read_by_email(self._email)
         if found is None:
-            raise Unavailable("HubSpot holds the email already, but shows no contact that has it")
+            raise self._odd(ErrorCode.OWNER_HIDDEN)
         return found.id
+
+    def _odd(self, code: ErrorCode) -> Unavailable:
+        """Return the error of answers that do not fit together, with HubSpot's last refusal."""
+        refused = self._refused
+        odd = Unavailable(code, words=refused.message if refused else "no reason given")
+        odd.correlation_id = refused.correlation_id if refused else None
+        return odd
 
     @property
     def _without_email(self) -> Properties:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from uuid import UUID
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Conflict, ContactRejected, NotFound, Unavailable
 from hubspot_sync.hubspot.client import MOST_INPUTS, HubSpotClient
 from hubspot_sync.hubspot.portal import explained
@@ -20,10 +21,11 @@ from hubspot_sync.rules.grouping import (
 from hubspot_sync.rules.identity import AskRenames, HubSpotRecord, is_record_id, is_same_contact
 from hubspot_sync.rules.mapping import Contact, PropertyMap, email_fault, to_properties
 from hubspot_sync.rules.retry import REQUEST_TRIES
+from hubspot_sync.sentences import Message
 
 log = logging.getLogger(__name__)
 
-_NOT_TOLD = "HubSpot's answer does not speak of this contact; a run looks it up alone."
+_NOT_TOLD = Message(ErrorCode.CONTACT_NOT_MENTIONED)
 
 Update = tuple[HubSpotRecord, Group, Properties]
 Told = tuple[list[HubSpotRecord], frozenset[str]]
@@ -34,7 +36,7 @@ def preview(
     mapping: PropertyMap,
     contacts: Sequence[Contact],
     today: date,
-    faults: Mapping[UUID, str] | None = None,
+    faults: Mapping[UUID, Message] | None = None,
     *,
     may_be_renamed: AskRenames,
 ) -> list[PlannedContact]:
@@ -169,7 +171,7 @@ def _planned(
     record: HubSpotRecord | None,
     sent: Properties,
     action: PlannedAction,
-    message: str | None = None,
+    message: Message | None = None,
 ) -> Iterator[PlannedContact]:
     held: Mapping[str, str] = record.properties if record else {}
     changes = tuple(
