@@ -25,6 +25,7 @@ from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import RunStopped, SettingsError
 from hubspot_sync.report import (
     ContactReport,
+    LogFormat,
     PlannedAction,
     PlannedContact,
     PropertyReport,
@@ -368,6 +369,17 @@ def test_log_is_quiet_below_a_warning_unless_verbose() -> None:
 
     assert logged(write, verbose=False).count("level") == 1
     assert logged(write, verbose=True).count("level") == 3
+
+
+def test_json_log_has_the_code_of_a_message() -> None:
+    err = io.StringIO()
+    with program_logging(), redirect_stderr(err):
+        console.start_logging(verbose=False, log_format=LogFormat.JSON)
+        logging.getLogger("hubspot_sync.test").warning(said("100 % odd"))
+        logging.getLogger("hubspot_sync.test").warning("odd")
+    first, second = map(json.loads, err.getvalue().splitlines())
+    assert (first["error_code"], first["message"]) == ("HUBSPOTS_WORDS", "100 % odd")
+    assert "error_code" not in second
 
 
 def test_settings_faults_are_a_line_each() -> None:

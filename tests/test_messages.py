@@ -9,7 +9,14 @@ from hubspot_sync.codes import ErrorCode
 from hubspot_sync.rules.advice import reasons
 from hubspot_sync.settings import known_names
 from tests.messages import FILLED_IN, sample
-from tests.test_project import COMMANDS, README, ROOT, parse_as_command, table_rows
+from tests.test_project import (
+    COMMANDS,
+    README,
+    ROOT,
+    parse_as_command,
+    table_rows,
+    words_of_the_program,
+)
 
 PAGE_PATH = ROOT / "docs" / "messages.md"
 PAGE = PAGE_PATH.read_text(encoding="utf-8")
@@ -73,11 +80,24 @@ def test_each_row_says_where_a_message_is_seen_and_what_to_do(row: Row) -> None:
     assert to_do.endswith(".")
 
 
-def test_every_reason_of_status_stands_on_the_page() -> None:
+def desk_rows() -> list[str]:
+    """Return the messages that `doctor` and `status` show, as the page has them."""
     (desk,) = re.findall(rf"^## {DESK}\n((?:(?!## ).*\n?)*)", PAGE, re.MULTILINE)
+    return [start for row in table_rows(desk) for start in re.findall(r"`([^`]+)`", row[0])]
 
-    for reason in reasons():
-        assert f"| `{reason.words}` |" in desk
+
+def test_every_reason_of_status_stands_on_the_page() -> None:
+    assert {reason.words for reason in reasons()} <= set(desk_rows())
+
+
+def test_what_the_page_says_of_doctor_and_status_the_program_says() -> None:
+    words = words_of_the_program()
+    rows = desk_rows()
+
+    assert len(rows) > 50
+    for start in rows:
+        for part in start.split(FILLED_IN):
+            assert part.strip() in words, start
 
 
 def test_the_settings_on_the_page_are_the_programs() -> None:
