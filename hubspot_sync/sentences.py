@@ -59,6 +59,10 @@ class Message(str):
         message.code, message.data, message.what, message.fix = code, data, what, fix
         return message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy is not made anew from its data: its text may be one that was cut.
+        return Message._made, (str(self), self.code, self.data, self.what, self.fix)
+
     def as_text(self, text: str) -> "Message":
         """Return the same message in another text, such as one that is cut."""
         return self._made(text, self.code, self.data, self.what, self.fix)

@@ -1,5 +1,7 @@
 """Failures by reason: by the code at the beginning of an error, never by its words."""
 
+import copy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,3 +121,10 @@ def test_refusal_carries_its_code_and_its_data() -> None:
         "correlation_id": "c-1",
         "words": "no",
     }
+
+
+def test_copy_of_a_message_has_its_text_code_and_data() -> None:
+    message = refusal("must be valid", "INVALID_PHONE").as_text("cut…")
+    copied = copy.deepcopy(message)
+    assert copied == "cut…"
+    assert (copied.code, copied.data) == (message.code, message.data)
