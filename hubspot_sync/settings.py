@@ -6,13 +6,14 @@ setting, and a test holds them to it.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.rules.mail import Mail
 from hubspot_sync.rules.mapping import (
@@ -22,6 +23,7 @@ from hubspot_sync.rules.mapping import (
     built_in_mapping,
 )
 from hubspot_sync.rules.retry import RetryPolicy
+from hubspot_sync.sentences import Message
 
 DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
 DEFAULT_BASE_URL = "https://api.hubapi.com"
@@ -107,14 +109,8 @@ class Settings:
         if self.api_key:
             return
         if self.api_key_source != "HUBSPOT_API_KEY":
-            raise WrongUsage(
-                f"The file that {self.api_key_source} names is empty: put the private app token or "
-                "service key of your HubSpot portal into it."
-            )
-        raise WrongUsage(
-            "HUBSPOT_API_KEY is empty: set it to a private app token or service key of your "
-            "HubSpot portal."
-        )
+            raise WrongUsage(ErrorCode.API_KEY_FILE_EMPTY, setting=self.api_key_source)
+        raise WrongUsage(ErrorCode.API_KEY_EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +150,10 @@ def load_settings(
     """
     faults = []
     for unknown in unknown_names(environment, in_file):
-        if unknown.is_fault and unknown.meant:
+        if unknown.is_fault:
+            code = ErrorCode.SETTING_MISSPELT if unknown.meant else ErrorCode.SETTING_UNKNOWN
             faults.append(
-                f"{unknown.name} in the {unknown.place} is not a setting. Did you mean "
-                f"{unknown.meant}? Correct the name, or remove it."
-            )
-        elif unknown.is_fault:
-            faults.append(
-                f"{unknown.name} in the {unknown.place} is not a setting, and its prefix is ours: "
-                "remove it, or look up the name in the README."
+                Message(code, name=unknown.name, place=unknown.place, meant=unknown.meant)
             )
     settings, wrong_values = read_values({**in_file, **environment})
     if faults or wrong_values:
@@ -170,7 +161,7 @@ def load_settings(
     return settings
 
 
-def read_values(variables: Mapping[str, str]) -> tuple[Settings, list[str]]:
+def read_values(variables: Mapping[str, str]) -> tuple[Settings, list[Message]]:
     """Return the settings, and a sentence for each value that is wrong.
 
     In place of a value that is wrong the settings have its default.
@@ -301,23 +292,22 @@ def _read(read: "_Reader") -> Settings:
     )
 
 
-def _faults_between(settings: Settings, faulty: set[str]) -> list[str]:
+def _faults_between(settings: Settings, faulty: set[str]) -> list[Message]:
     """Return the faults of values that are good alone, but not together."""
     faults = []
     needed = LEASE_TIMEOUTS * settings.request_timeout + LEASE_SLACK
     if settings.lease < needed and not faulty & _LEASE_SETTINGS:
         faults.append(
-            f"HUBSPOT_SYNC_LEASE_MINUTES is {settings.lease // timedelta(minutes=1)}: with "
-            f"HUBSPOT_TIMEOUT_SECONDS {settings.request_timeout.total_seconds():.0f} it must be "
-            f"at least {-(-needed // timedelta(minutes=1))}, or a claim could end while its "
-            "requests still run."
+            Message(
+                ErrorCode.LEASE_TOO_SHORT,
+                minutes=settings.lease // timedelta(minutes=1),
+                seconds=settings.request_timeout.total_seconds(),
+                least=-(-needed // timedelta(minutes=1)),
+            )
         )
     names = settings.property_names
     if len({names.domain_id, names.page_id, names.sync_date}) < 3:
-        faults.append(
-            "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID, …_PAGE_ID and …_SYNC_DATE must be three different "
-            f"names, not {names.domain_id}, {names.page_id} and {names.sync_date}."
-        )
+        faults.append(Message(ErrorCode.PROPERTY_NAMES_EQUAL, **asdict(names)))
     return faults
 
 
@@ -328,7 +318,7 @@ class _Reader:
         self._variables = variables
         self._token = variables.get("HUBSPOT_API_KEY", "").strip()
         self.token_source = "HUBSPOT_API_KEY"  # noqa: S105 - a name
-        self.faults: list[str] = []
+        self.faults: list[Message] = []
         self.faulty: set[str] = set()
         self.known: set[str] = set()
 
@@ -339,10 +329,13 @@ class _Reader:
         raw = self._raw(name) or default
         value = check(raw)
         if value is None:
-            self.faults.append(f"{name} is {self._shown(raw)}; it must be {may_hold}.")
+            self._blame(ErrorCode.SETTING_WRONG, name, value=self._shown(raw), may_be=may_hold)
             self.faulty.add(name)
             return default
         return value
+
+    def _blame(self, code: ErrorCode, setting: str, **data: object) -> None:
+        self.faults.append(Message(code, setting=setting, **data))
 
     def _raw(self, name: str) -> str:
         self.known.add(name)
@@ -383,23 +376,19 @@ class _Reader:
             self._token = self._token or value
         if not re.fullmatch(r"[\x21-\x7e]*", value):
             # Its value is not shown: it is a secret even where it is mistyped.
-            self.faults.append(
-                f"{name} holds blanks or characters that no token has; copy the private app token "
-                "or service key again."
-            )
+            self._blame(ErrorCode.API_KEY_MALFORMED, name)
         return value
 
     def _token_in(self, file: str, name: str, beside: str) -> str:
         if beside:
-            self.faults.append(f"{name} and {name}_FILE are both set: keep one of them.")
+            self._blame(ErrorCode.API_KEY_SET_TWICE, name)
             return ""
         try:
             return Path(file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no text"
-            self.faults.append(
-                f"{name}_FILE is {self._shown(file)}, which cannot be read ({why}); it must name a "
-                "file that holds the private app token or service key alone."
+            self._blame(
+                ErrorCode.API_KEY_FILE_UNREADABLE, f"{name}_FILE", value=self._shown(file), why=why
             )
             return ""
 
@@ -411,15 +400,14 @@ class _Reader:
         if not found or dialect is None or not rest.strip("/") or ":memory:" in rest:
             # Its value is not shown: it holds a password.
             is_scheme = found and re.fullmatch(r"[a-z][a-z0-9+.-]{0,30}", scheme)
-            held = f"begins with {scheme!r}" if is_scheme else "is not an address"
-            self.faults.append(
-                f"{name} {held}; it must be a PostgreSQL address (postgresql://user:password@host:"
-                "5432/database) or a file (sqlite:///contacts.db)."
-            )
+            if is_scheme:
+                self._blame(ErrorCode.DATABASE_URL_UNSUPPORTED, name, scheme=repr(scheme))
+            else:
+                self._blame(ErrorCode.DATABASE_URL_NO_ADDRESS, name)
             return default
         if rest.partition("?")[0].count("@") > 1:
             # What follows the first one would count as the host, and be shown as such.
-            self.faults.append(f"{name} has more than one @: write the password's as %40.")
+            self._blame(ErrorCode.DATABASE_URL_AMBIGUOUS, name)
             return default
         return f"{dialect}://{rest}"
 
@@ -428,18 +416,12 @@ class _Reader:
         is_url = _HEARTBEAT_URL.fullmatch(raw) is not None
         # Its value is not shown: whoever has it can ping in our name.
         if raw and not is_url:
-            self.faults.append(
-                f"{name} is not a ping URL; it must be an http:// or https:// address without "
-                "blanks, password, ? or #, such as https://hc-ping.com/ and the check's id."
-            )
+            self._blame(ErrorCode.HEARTBEAT_URL_MALFORMED, name)
         url = raw.rstrip("/")
         kind = url[url.rfind("/") :]
         if is_url and _PING_KIND.fullmatch(kind):
             # With it every ping, the end's too, would be of that kind, and no monitor would ring.
-            self.faults.append(
-                f"{name} ends in {kind}; it must be the ping URL alone, for the runs add that "
-                "themselves."
-            )
+            self._blame(ErrorCode.HEARTBEAT_URL_ENDS_IN_KIND, name, kind=kind)
         return url or None
 
     def metrics_file(self, name: str) -> Path | None:

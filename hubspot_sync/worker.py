@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     DatabaseUnavailable,
     EveryoneRefused,
@@ -24,7 +25,7 @@ from hubspot_sync.rules.circuit_breaker import CircuitState, signature_of
 from hubspot_sync.rules.grouping import Group, Properties, group_by_email
 from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.mapping import Contact, email_fault, to_properties
-from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE
+from hubspot_sync.rules.reaction import RATE_LIMITED, UNAVAILABLE, not_confirmed
 from hubspot_sync.rules.settlement import (
     UNDELIVERED,
     Delivered,
@@ -38,6 +39,7 @@ from hubspot_sync.rules.settlement import (
 )
 from hubspot_sync.rules.source import Key
 from hubspot_sync.run import Run
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.contact_queue import ContactQueue, Delivery, Held
 
 if TYPE_CHECKING:
@@ -137,7 +139,7 @@ class Worker:
         self._start_lease()
         claim = self._queue.claim_one(contact_id, force=force)
         if isinstance(claim, Held):
-            raise Refused(f"Contact {contact_id} was not sent: {claim.reason}.")
+            raise Refused(ErrorCode.CONTACT_NOT_SENT, contact=contact_id, reason=claim.reason)
         self._work([claim], carefully=True)
 
     def close(self) -> None:
@@ -176,14 +178,14 @@ class Worker:
         """Give what may have been written its outcome; a stop goes on to the run."""
         if isinstance(why, Interrupted):
             log.info("no further request starts: %s", why)
-            self._stop_groups(exposure.unconfirmed, f"{why} before HubSpot confirmed it")
+            self._stop_groups(exposure.unconfirmed, not_confirmed(why))
             return
         told = self._with_hour(why)
         # Nobody pays for what is everyone's, those whose refusal was still open included.
-        self._withheld = [(claim, Stopped(str(told))) for claim, _ in self._withheld]
-        self._stop_groups(exposure.unconfirmed, str(told))
+        self._withheld = [(claim, Stopped(told.message)) for claim, _ in self._withheld]
+        self._stop_groups(exposure.unconfirmed, told.message)
         if not (isinstance(told, QuotaSpent) and told.kept_back):
-            self._stop_groups(exposure.refused, str(told))
+            self._stop_groups(exposure.refused, told.message)
         raise told from why
 
     def _with_hour(self, stop: RunStopped) -> RunStopped:
@@ -235,7 +237,7 @@ class Worker:
     def _stumble(self, fault: Exception, group: Group | None) -> Outcome:
         return Failed(self._own_fault(fault, group.contact if group else None))
 
-    def _own_fault(self, fault: Exception, contact: Contact | None = None) -> str:
+    def _own_fault(self, fault: Exception, contact: Contact | None = None) -> Message:
         log.info(
             "hubspot-sync stumbled over contact %s (%s)",
             contact.id if contact else "(one of a batch)",
@@ -243,10 +245,7 @@ class Worker:
             extra={"contact_id": str(contact.id)} if contact else None,
         )
         log.debug("how it happened", exc_info=fault)
-        return (
-            f"hubspot-sync could not handle this contact ({type(fault).__name__}). That is a fault "
-            "of the program: run sync-one on it with --verbose, and report what it says."
-        )
+        return Message(ErrorCode.OUR_FAULT, fault=type(fault).__name__)
 
     def _conclude(self, ends: Ends) -> None:
         """Settle contacts, except where a refusal may yet turn out to be everyone's."""
@@ -273,7 +272,7 @@ class Worker:
             self._withheld = []
         self._settle(certain)
         if circuit is CircuitState.OPEN and self._withheld:
-            raise EveryoneRefused(_everyone(self._withheld[-1][1]))
+            raise _everyone(self._withheld[-1][1])
 
     def _note_refusal(self, group: Group, outcome: Failed | Rejected | Stopped) -> None:
         _log_refusal(group, outcome)
@@ -292,7 +291,7 @@ class Worker:
             if member.id in self._waiting
         ]
 
-    def _stop_groups(self, groups: Iterable[Group], reason: str) -> None:
+    def _stop_groups(self, groups: Iterable[Group], reason: Message) -> None:
         """Mark as stopped what may have been written, or was in the request that was refused."""
         for group in groups:
             self._withheld += self._deliveries(group, Stopped(reason))
@@ -338,7 +337,7 @@ class Worker:
             settlements = self._queue.settle(deliveries)
         except WrongUsage as gone:
             # The table was there when these were claimed: it is the database that went away.
-            raise DatabaseUnavailable(str(gone)) from gone
+            raise DatabaseUnavailable(gone.code, **gone.message.data) from gone
         settled = {settlement.claim.contact.id for settlement in settlements}
         self._unsettled = [entry for entry in self._unsettled if entry[0].contact.id not in settled]
         for settlement in settlements:
@@ -367,18 +366,12 @@ def _fault_of(claim: Claim) -> Failed | Rejected | None:
     return Rejected(fault) if fault else None
 
 
-def _everyone(outcome: Outcome) -> str:
-    words = outcome.message if isinstance(outcome, UNDELIVERED) else ""
+def _everyone(outcome: Outcome) -> EveryoneRefused:
+    """Return the stop of a run whose last contact ended like all others."""
     signature = signature_of(outcome)
-    if signature == RATE_LIMITED:
-        return words
+    last = outcome.message if isinstance(outcome, UNDELIVERED) else None
+    if last is not None and signature == RATE_LIMITED:
+        return EveryoneRefused(last.code, **last.data)
     if signature == UNAVAILABLE:
-        return (
-            "HubSpot answers, but takes no writes: contact after contact was refused. The last "
-            f"refusal: {words}"
-        )
-    return (
-        f"HubSpot refuses every contact alike ({signature}), so the fault is not theirs: look for "
-        "a used-up contact quota, a new rule or a required property in HubSpot, or a wrong "
-        f"property setting. The last refusal: {words}"
-    )
+        return EveryoneRefused(ErrorCode.HUBSPOT_TAKES_NO_WRITES, what="contact", refusal=last)
+    return EveryoneRefused(ErrorCode.EVERYONE_REFUSED, signature=signature, refusal=last)

@@ -19,6 +19,7 @@ from hubspot_sync.report import ContactReport
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.rules.source import Key
 from tests.conftest import Runs
+from tests.messages import said
 from tests.tables import Contacts
 
 MANY = 120
@@ -171,7 +172,9 @@ def test_outcomes_that_fit_nowhere_are_told_once_and_the_others_are_written(
 
 
 def test_words_that_no_encoding_has_are_escaped(tmp_path: Path) -> None:
-    odd = ContactReport(uuid4(), None, OutcomeName.FAILED, 1, 4, error="half \ud83d a face, é")
+    odd = ContactReport(
+        uuid4(), None, OutcomeName.FAILED, 1, 4, error=said("half \ud83d a face, é")
+    )
     with OutcomeFile(tmp_path / "out.jsonl", "run") as file:
         file.note(odd)
     text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ DATABASE_URL = f"postgresql://app:{PASSWORD}@db.example.com:5432/contacts"
 def _faults(**variables: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load_settings(variables)
-    return caught.value.faults
+    return list(caught.value.faults)
 
 
 def _fault(**variables: str) -> str:

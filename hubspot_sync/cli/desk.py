@@ -21,9 +21,11 @@ from hubspot_sync.cli.frame import (
     reported,
 )
 from hubspot_sync.cli.parts import find_one, open_engine, open_queue, read_settings
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.lifecycle import SyncStatus
+from hubspot_sync.sentences import Message
 
 if TYPE_CHECKING:
     from hubspot_sync.rules.source import Key
@@ -123,11 +125,9 @@ def enqueue(
         every=every,
     )
     if not wanted.is_one:
-        raise WrongUsage(
-            "Name contacts, or --email, --status, --domain-id or --all: one of these, and only one."
-        )
+        raise WrongUsage(ErrorCode.EMPTY_SELECTION)
     if ids and limit is not None:
-        raise WrongUsage("--limit is for --email, --status, --domain-id and --all, not for ids.")
+        raise WrongUsage(ErrorCode.LIMIT_WITH_IDS)
     settings = read_settings(env_file)
     engine = open_engine(settings)
     marking = Marking(engine, lease=settings.lease)
@@ -242,7 +242,7 @@ def reset(
     ids = [contact_key(each) for each in contact_ids or []]
     wanted = Selection(contact_ids=ids, status=status, every=every)
     if not wanted.is_one:
-        raise WrongUsage("Name contacts, or --status, or --all: one of the three, and only one.")
+        raise WrongUsage(ErrorCode.EMPTY_RESET)
     settings = read_settings(env_file)
     marking = Marking(open_engine(settings), lease=settings.lease)
     preview = marking.look_at_reset(wanted, rows_wanted=console.MOST_ROWS)
@@ -261,7 +261,7 @@ def reset(
     try:
         count, held = marking.reset(wanted, keep_copy=copy.keep)
     except HubSpotSyncError:
-        console.warn(f"The reset is not whole. {copy.path.absolute()} has what may be erased.")
+        console.warn(Message(ErrorCode.RESET_NOT_WHOLE, path=copy.path.absolute()))
         raise
     finally:
         copy.close()
@@ -273,4 +273,4 @@ def reset(
 def _require_all(ids: "Sequence[Key]", preview: "Preview") -> None:
     missing = [str(each) for each in ids if each not in preview.found]
     if missing:
-        raise WrongUsage(f"There is no contact {', '.join(missing)}. Nothing was done.")
+        raise WrongUsage(ErrorCode.CONTACTS_NOT_THERE, contacts=", ".join(missing))

@@ -1,5 +1,6 @@
 """What `doctor` asks HubSpot: the token, its scopes, the properties, the day's quota."""
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotDenied, HubSpotSyncError, NotFound, QuotaSpent, Unavailable
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.pace import Pace
@@ -56,8 +57,8 @@ def look_at_hubspot(
 def _without_account(trouble: HubSpotSyncError) -> Check:
     match trouble:
         case Unavailable() if trouble.rate_limited:
-            words, _, mend = rate_limit_used_up(trouble).partition(". ")
-            return Check("token", CheckState.UNREACHABLE, words, mend)
+            told = rate_limit_used_up(trouble)
+            return Check("token", CheckState.UNREACHABLE, told.what, f"{told.fix}.")
         case Unavailable() | NotFound():
             mend = "Look at https://status.hubspot.com, HUBSPOT_API_BASE_URL, and the proxy."
             return Check("token", CheckState.UNREACHABLE, f"no usable answer: {trouble}", mend)
@@ -68,7 +69,7 @@ def _without_account(trouble: HubSpotSyncError) -> Check:
                 else ("Run doctor again later.")
             )
             return Check("token", CheckState.UNREACHABLE, str(trouble), mend)
-        case HubSpotDenied() if "(403)" in str(trouble):
+        case HubSpotDenied() if trouble.code is ErrorCode.SCOPES_MISSING:
             return Check("token", CheckState.MEND, str(trouble), _CLICKS)
         case _:
             mend = "Set HUBSPOT_API_KEY to a valid private app token or service key."

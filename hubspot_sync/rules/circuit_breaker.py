@@ -24,10 +24,10 @@ _ALWAYS_ITS_OWN = frozenset({"INVALID_EMAIL", GDPR_BLOCKED})
 def outcome_of(refusal: ContactRejected) -> Outcome:
     """Return what a refusal costs: an attempt, or nothing where the account is behind it."""
     if refusal.by_account:
-        return Stopped(str(refusal), refusal.signature, refusal.correlation_id)
+        return Stopped(refusal.message, refusal.signature, refusal.correlation_id)
     if refusal.permanent:
-        return Rejected(str(refusal), refusal.signature, refusal.correlation_id)
-    return Failed(str(refusal), refusal.signature, refusal.correlation_id)
+        return Rejected(refusal.message, refusal.signature, refusal.correlation_id)
+    return Failed(refusal.message, refusal.signature, refusal.correlation_id)
 
 
 def signature_of(outcome: Outcome) -> Signature | None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.rules.source import Key, Value
+from hubspot_sync.sentences import Message
 
 MAX_EMAIL_LENGTH = 254
 """The longest address that mail itself can carry (RFC 5321)."""
@@ -225,13 +227,13 @@ def normalise_email(email: str) -> str:
     return email.strip().lower()
 
 
-def email_fault(email: str | None) -> str | None:
+def email_fault(email: str | None) -> Message | None:
     """Say why HubSpot need not even be asked about this address; None if it could be an email.
 
     Deliberately lenient: what only might be wrong is for HubSpot to judge.
     """
     if email is None or not email.strip():
-        return "The contact has no email address; add one and mark it again."
+        return Message(ErrorCode.NO_EMAIL)
     address = normalise_email(email)
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain:
@@ -244,7 +246,7 @@ def email_fault(email: str | None) -> str | None:
         fault = f"an address has {MAX_EMAIL_LENGTH} characters at most"
     else:
         return None
-    return f"The email address cannot be one: {fault}. Correct it and mark the contact again."
+    return Message(ErrorCode.EMAIL_CANNOT_BE_ONE, fault=fault)
 
 
 STANDARD_PROPERTIES = ("email", "firstname", "lastname", "phone")

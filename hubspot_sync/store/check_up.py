@@ -57,10 +57,10 @@ def look_at_database(engine: Engine) -> list[Check]:
         if trouble.exit_code < 3:
             mend = "Correct DATABASE_URL, or run hubspot-sync init-db."
             return [Check("database", CheckState.MEND, str(trouble), mend)]
-        words, _, mend = str(trouble).partition(". ")
         # What a run would say of its contacts is no news here.
-        mend = mend.partition("; what was not settled")[0].partition("; the contacts")[0]
-        return [Check("database", CheckState.UNREACHABLE, words, f"{mend.rstrip('.')}.")]
+        told = trouble.message
+        fix = f"{told.fix}." if told.fix else ""
+        return [Check("database", CheckState.UNREACHABLE, told.what, fix)]
 
 
 def _server(connection: Connection) -> Check:

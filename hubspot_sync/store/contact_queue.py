@@ -19,6 +19,7 @@ from sqlalchemy import (
     select,
 )
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import QueryTimedOut, RowLocked, RowRefused, WrongUsage
 from hubspot_sync.rules.claiming import Candidates, in_turn, rows_to_take
 from hubspot_sync.rules.identity import Bearer, Rename, free_to_rename
@@ -36,6 +37,7 @@ from hubspot_sync.rules.mapping import normalise_email
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Outcome, Settlement, instead_of, settle
 from hubspot_sync.rules.source import Key
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import DueKind, is_due, prefer_indexes, rows_to_claim
 from hubspot_sync.store.passed_over import PassedOver
@@ -82,7 +84,7 @@ class Held:
         reason: in words, for the operator.
     """
 
-    reason: str
+    reason: Message
 
 
 class ContactQueue:
@@ -162,9 +164,7 @@ class ContactQueue:
             taken = _write_taken(connection, {}, claimed, singly=True)
         _log_taken(taken)
         for why in taken.refused.values():
-            return Held(
-                f"the database refuses to change its row ({why}); look at the table's rules"
-            )
+            return Held(Message(ErrorCode.CONTACT_ROW_REFUSED, why=why))
         return taken.claims[0]
 
     def settle(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
@@ -220,7 +220,7 @@ class ContactQueue:
         left = [*due.lone, *due.takeovers]
         return [*left, *in_turn(due, max(0, limit - len(left)))][:limit]
 
-    def death_notice(self, row: Row) -> str | None:
+    def death_notice(self, row: Row) -> Message | None:
         """Return why a claim of this row would end before anything is sent, if it would."""
         claim, _ = claim_row(row, self._policy, row.updated_at or _LONG_AGO)
         return claim.death_notice if claim.is_out_of_attempts else None
@@ -237,11 +237,7 @@ class ContactQueue:
         except QueryTimedOut:
             bearers = None
         if bearers is None or time.monotonic() - began > RENAME_TIMEOUT_MS / 1000:
-            log.warning(
-                "%d contacts get a record of their own, for the database takes too long to say who "
-                "shares theirs; run 'hubspot-sync init-db --indexes'",
-                len(renames),
-            )
+            log.warning(Message(ErrorCode.RENAMES_TOO_SLOW, count=len(renames)))
             return frozenset()
         return free_to_rename(renames, bearers)
 
@@ -317,12 +313,10 @@ class ContactQueue:
 
     def _reason_to_hold(self, row: Row, now: datetime, *, force: bool) -> Held | None:
         if row.sync_status == SyncStatus.SKIPPED and not force:
-            return Held("its decision is Skipped; use --force to send it all the same")
+            return Held(Message(ErrorCode.CONTACT_SKIPPED))
         if row.updated_at and is_held(row, now, self._lease):
             ends = row.updated_at + self._lease
-            return Held(
-                f"a run holds it, or died holding it, until {ends:%H:%M:%S} UTC at the latest"
-            )
+            return Held(Message(ErrorCode.CONTACT_HELD, ends=ends))
         return None
 
     @retried
@@ -444,13 +438,10 @@ def _log_taken(taken: _Taken) -> None:
         )
 
 
-def _why_unlocked(connection: Connection) -> str:
+def _why_unlocked(connection: Connection) -> Message:
     if connection.dialect.name == "postgresql" and hides_rows(connection):
-        return (
-            "another program holds its row, or row security keeps this user from changing it; try "
-            "again in a moment, then run 'hubspot-sync doctor'"
-        )
-    return "another program holds its row; try again in a moment"
+        return Message(ErrorCode.CONTACT_ROW_BUSY_OR_HIDDEN)
+    return Message(ErrorCode.CONTACT_ROW_BUSY)
 
 
 def _named(contact_id: Key) -> dict[str, str]:
@@ -472,7 +463,4 @@ def _retry_turn(row: Row) -> tuple[datetime, Key]:
 
 
 def _not_there(contact_id: Key) -> NotThere:
-    return NotThere(
-        f"There is no contact {contact_id} in the table '{TABLE}'. Look for it by its email, or "
-        "see whether DATABASE_URL names the right database."
-    )
+    return NotThere(ErrorCode.CONTACT_NOT_THERE, contact=contact_id, table=TABLE)

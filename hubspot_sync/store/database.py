@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Contended, WrongUsage
 from hubspot_sync.store.failures import (
     SQLITE_BUSY_SECONDS,
@@ -56,10 +57,7 @@ def make_engine(url: str, *, create: bool = False, pool_size: int = 2) -> Engine
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # Without its cause, whose words hold the password.
-        raise WrongUsage(
-            "DATABASE_URL is not an address: what follows the host's colon must be a number, and "
-            "an IPv6 address stands in square brackets."
-        ) from None
+        raise WrongUsage(ErrorCode.DATABASE_URL_MALFORMED) from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed.database, create=create, pool_size=pool_size)
     engine = create_engine(

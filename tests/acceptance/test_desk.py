@@ -35,7 +35,7 @@ DELIVERED: dict[str, Any] = {
 FAILED: dict[str, Any] = {
     "hubspot_sync_status": "Error",
     "hubspot_processing_status": "Error",
-    "hubspot_processing_error": "The contact has no email address; add one and mark it again.",
+    "hubspot_processing_error": "[NO_EMAIL] The contact has no email address; add one.",
     "retry_count": 3,
     "last_failed_crm": "hubspot",
 }
@@ -95,7 +95,7 @@ def add_everything(table: Contacts) -> None:
     """Add contacts of every kind that `status` speaks of."""
     table.add("a@x.org", age=timedelta(hours=5))
     table.add("b@x.org", **FAILED)
-    refused = "HubSpot refused the contact: phone: '+44' is no number (INVALID_PHONE)"
+    refused = "[HUBSPOT_REFUSED: INVALID_PHONE on phone] phone: '+44' is no number"
     table.add("c@x.org", **(FAILED | {"hubspot_processing_error": refused}))
     for comes_in in (1, 30, 600):
         key = table.add("d@x.org", **(FAILED | {"hubspot_sync_status": "Queued", "retry_count": 1}))
@@ -202,7 +202,7 @@ def test_status_shows_every_column_beside_a_long_word(table: Contacts, program: 
 @embedded
 def test_status_shows_a_dozen_reasons_and_json_all(table: Contacts, program: Program) -> None:
     for number in range(15):
-        refused = f"HubSpot refused the contact: phone: no (CODE_{number})"
+        refused = f"[HUBSPOT_REFUSED: CODE_{number} on phone] phone: no (CODE_{number})"
         table.add(**(FAILED | {"hubspot_processing_error": refused}))
     assert program.run("status", **NARROW).out.count("such as") == 12
     assert len(program.run("status", "--json").document["failures"]) == 15
@@ -211,7 +211,7 @@ def test_status_shows_a_dozen_reasons_and_json_all(table: Contacts, program: Pro
 @embedded
 def test_status_says_how_many_reasons_it_leaves_out(table: Contacts, program: Program) -> None:
     for number in range(15):
-        refused = f"HubSpot refused the contact: phone: no (CODE_{number})"
+        refused = f"[HUBSPOT_REFUSED: CODE_{number} on phone] phone: no (CODE_{number})"
         table.add(**(FAILED | {"hubspot_processing_error": refused}))
     out = program.run("status", **NARROW).out
     assert "3 more" in out

@@ -17,7 +17,7 @@ from hubspot_sync.hubspot.portal import look_at_portal
 from hubspot_sync.hubspot.preview import preview
 from hubspot_sync.report import PlannedAction, PlannedContact, PropertyChange, RunReport
 from hubspot_sync.rules.mapping import Contact, PropertyMapping, PropertyNames
-from hubspot_sync.rules.settlement import OutcomeName, error_text
+from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import NOW, Runs, lanes_of
 from tests.contacts import MAPPING, contacts_client, scraped
@@ -102,7 +102,7 @@ def assert_came_true(
         }.get(plan.action)
         assert set(end.shared_with) == set(plan.shared_with)
         if plan.action is REJECT:
-            assert end.error == error_text(plan.message or "")
+            assert (end.error, end.outcome) == (plan.message, OutcomeName.REJECTED)
             continue
         assert plan.hubspot_contact_id in (None, end.hubspot_contact_id)
         assert (plan.action is CREATE) is (plan.hubspot_contact_id is None)

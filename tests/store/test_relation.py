@@ -20,6 +20,7 @@ from hubspot_sync.store.relation import Policy, shows_all
 from hubspot_sync.store.table import WRITTEN, contacts
 from tests.acceptance.program import Ended, Program, environment
 from tests.conftest import LEASE, POLICY, make_database
+from tests.messages import said
 from tests.store.test_indexes import plan_of_a_claim
 from tests.tables import PLAIN_TABLE, Contacts
 
@@ -182,7 +183,7 @@ def test_rights_on_the_columns_that_are_named_suffice_for_everything(
     assert about(look_at_database(user), "rights").state is CheckState.OK
     keys = table.add_all(["a@example.com", "b@example.com", "c@example.com"])
     queue = ContactQueue(user, policy=POLICY, lease=LEASE)
-    ends: list[Outcome] = [Delivered("1", created=True), Failed("no"), Rejected("no")]
+    ends: list[Outcome] = [Delivered("1", created=True), Failed(said("no")), Rejected(said("no"))]
     settled = queue.settle(list(zip(queue.claim(3), ends, strict=True)))
     assert len(settled) == 3
     marking = Marking(user, lease=LEASE)
