@@ -89,7 +89,7 @@ class SettingsError(WrongUsage):
     """
 
     def __init__(self, faults: Sequence[Message]) -> None:
-        super().__init__(ErrorCode.SETTINGS_WRONG, faults="\n".join(faults))
+        super().__init__(ErrorCode.SETTINGS_WRONG, faults=tuple(faults))
         self.faults = list(faults)
 
 

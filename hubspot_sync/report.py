@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.rules.advice import Reason, reason_for
 from hubspot_sync.rules.mail import Group, Summary
 from hubspot_sync.rules.mapping import CustomProperty
@@ -215,7 +216,7 @@ class CheckState(StrEnum):
     """What `doctor` found about one thing."""
 
     OK = "ok"
-    MEND = "mend"
+    FIX = "fix"
     UNREACHABLE = "unreachable"
     UNKNOWN = "not checked"
 
@@ -227,13 +228,20 @@ class Check:
     Attributes:
         about: what it is about, in a word or two.
         words: what was found.
-        mend: what to do, where something is to be done: a command, or where to click.
+        fix: what to do, where something is to be done: a command, or where to click.
+        code: what was found, for programs; None where it is well.
     """
 
     about: str
     state: CheckState
     words: str
-    mend: str = ""
+    fix: str = ""
+    code: ErrorCode | None = None
+
+    @classmethod
+    def of(cls, about: str, state: CheckState, found: Message) -> "Check":
+        """Return a check that found trouble."""
+        return cls(about, state, found.what, found.fix, found.code)
 
 
 class Tally:

@@ -130,6 +130,14 @@ class UnknownName:
     meant: str | None
     is_fault: bool
 
+    @property
+    def message(self) -> Message:
+        """What is said of it."""
+        code = ErrorCode.SETTING_IGNORED
+        if self.is_fault:
+            code = ErrorCode.SETTING_MISSPELT if self.meant else ErrorCode.SETTING_UNKNOWN
+        return Message(code, name=self.name, place=self.place, meant=self.meant)
+
 
 def are_there(names: Iterable[str]) -> bool:
     """Tell whether any setting is set, be it to nothing."""
@@ -148,13 +156,8 @@ def load_settings(
     Raises:
         SettingsError: with one sentence for each setting that is wrong.
     """
-    faults = []
-    for unknown in unknown_names(environment, in_file):
-        if unknown.is_fault:
-            code = ErrorCode.SETTING_MISSPELT if unknown.meant else ErrorCode.SETTING_UNKNOWN
-            faults.append(
-                Message(code, name=unknown.name, place=unknown.place, meant=unknown.meant)
-            )
+    unknown = unknown_names(environment, in_file)
+    faults = [each.message for each in unknown if each.is_fault]
     settings, wrong_values = read_values({**in_file, **environment})
     if faults or wrong_values:
         raise SettingsError(faults + wrong_values)
@@ -254,16 +257,9 @@ def _read(read: "_Reader") -> Settings:
     return Settings(
         api_key=read.token("HUBSPOT_API_KEY"),
         api_key_source=read.token_source,
-        portal_id=read.text("HUBSPOT_PORTAL_ID", "", _portal_id, "a number, or nothing") or None,
-        base_url=read.text(
-            "HUBSPOT_API_BASE_URL",
-            DEFAULT_BASE_URL,
-            _base_url,
-            "an https:// address (http:// on this machine only), without a path",
-        ),
-        api_version=read.text(
-            "HUBSPOT_API_VERSION", "v3", _api_version, "v3, or a dated version such as 2026-09"
-        ),
+        portal_id=read.text("HUBSPOT_PORTAL_ID", "", _portal_id) or None,
+        base_url=read.text("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL, _base_url),
+        api_version=read.text("HUBSPOT_API_VERSION", "v3", _api_version),
         request_timeout=timedelta(seconds=read.number("HUBSPOT_TIMEOUT_SECONDS", 30, 1, 300)),
         database_url=read.database_url("DATABASE_URL", DEFAULT_DATABASE_URL),
         interval=timedelta(
@@ -323,13 +319,13 @@ class _Reader:
         self.known: set[str] = set()
 
     def text(
-        self, name: str, default: str, check: Callable[[str], str | None], may_hold: str
+        self, name: str, default: str, check: Callable[[str], str | None], **bounds: int
     ) -> str:
         """Return the checked value; `check` gives its clean form, or None where it is wrong."""
         raw = self._raw(name) or default
         value = check(raw)
         if value is None:
-            self._blame(ErrorCode.SETTING_WRONG, name, value=self._shown(raw), may_be=may_hold)
+            self._blame(ErrorCode.SETTING_WRONG, name, value=self._shown(raw), **bounds)
             self.faulty.add(name)
             return default
         return value
@@ -352,19 +348,19 @@ class _Reader:
             is_number = raw.isascii() and raw.isdigit() and len(raw) <= len(str(most))
             return raw if is_number and least <= int(raw) <= most else None
 
-        return int(self.text(name, str(default), check, f"a whole number from {least} to {most}"))
+        return int(self.text(name, str(default), check, least=least, most=most))
 
     def boolean(self, name: str, *, default: bool) -> bool:
         def check(raw: str) -> str | None:
             return raw.lower() if raw.lower() in _TRUE + _FALSE else None
 
-        return self.text(name, str(default).lower(), check, "true or false") in _TRUE
+        return self.text(name, str(default).lower(), check) in _TRUE
 
     def mail(self, name: str) -> Mail:
         def check(raw: str) -> str | None:
             return raw.lower() if raw.lower() in set(Mail) else None
 
-        return Mail(self.text(name, Mail.STOPS, check, "stops or failures"))
+        return Mail(self.text(name, Mail.STOPS, check))
 
     def token(self, name: str) -> str:
         value = self._raw(name)
@@ -386,7 +382,7 @@ class _Reader:
         try:
             return Path(file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            why = error.strerror if isinstance(error, OSError) else None
             self._blame(
                 ErrorCode.API_KEY_FILE_UNREADABLE, f"{name}_FILE", value=self._shown(file), why=why
             )
@@ -428,7 +424,7 @@ class _Reader:
         def check(raw: str) -> str | None:
             return raw if not raw or (raw.endswith(".prom") and Path(raw).is_absolute()) else None
 
-        raw = self.text(name, "", check, "an absolute path that ends in .prom, or nothing")
+        raw = self.text(name, "", check)
         return Path(raw) if raw else None
 
     def property_name(self, role: str, default: str) -> str:
@@ -438,8 +434,6 @@ class _Reader:
             lambda raw: (
                 raw if _PROPERTY_NAME.fullmatch(raw) and raw not in STANDARD_PROPERTIES else None
             ),
-            "HubSpot's internal name of a property of your own: lower-case letters, digits and _, "
-            "beginning with a letter",
         )
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from string import Formatter
 
-from hubspot_sync.codes import ErrorCode
-from hubspot_sync.sentences import _FORMS, Form, Message
+from hubspot_sync.codes import EmailFault, ErrorCode
+from hubspot_sync.sentences import FORMS, Message
+from hubspot_sync.sentences.form import Form
 
 LABEL = f"[{ErrorCode.HUBSPOTS_WORDS}] "
 """What messages of `said` begin with in a contact's row."""
@@ -16,6 +17,9 @@ FILLED_IN = "…"
 _NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 _DATA = {
     "table": "contacts",
+    "fault": EmailFault.AT,
+    "faults": (FILLED_IN,),
+    **dict.fromkeys(("contacts", "rights"), (FILLED_IN,)),
     **dict.fromkeys(("ends", "resume_at", "next_day"), _NOON),
     **dict.fromkeys(("count", "seconds", "remaining", "most", "percent", "status"), 3),
 }
@@ -34,8 +38,8 @@ def sample(code: ErrorCode, **data: object) -> Message:
 
 
 def _names(code: ErrorCode) -> Iterable[str]:
-    form = _FORMS[code]
-    if callable(form) and not isinstance(form, Form):
+    form = FORMS[code]
+    if callable(form):
         parameters = inspect.signature(form).parameters.values()
         return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
     parts = form if isinstance(form, Form) else (form,)

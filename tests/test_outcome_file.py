@@ -146,7 +146,7 @@ def test_reader_that_goes_away_is_told_once_and_ends_nothing(
             file.note(contact())
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "is not whole: Broken pipe" in record.getMessage()
+    assert "is incomplete: Broken pipe" in record.getMessage()
 
 
 def test_outcomes_that_fit_nowhere_are_told_once_and_the_others_are_written(
@@ -166,7 +166,7 @@ def test_outcomes_that_fit_nowhere_are_told_once_and_the_others_are_written(
         reader.read_in_background(stack)
         file.__exit__(None, None, None)
     (record,) = caplog.records
-    assert "is not whole: No such file or directory" in record.getMessage()
+    assert "is incomplete: No such file or directory" in record.getMessage()
     assert reader.ids[0] == str(contacts[0].id)
     assert len(reader.ids) < len(contacts)
 

@@ -915,7 +915,7 @@ def test_env_file_that_is_a_folder_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_env_file_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"HUBSPOT_PORTAL_ID=\xff\xfe\n")
-    with pytest.raises(WrongUsage, match=r"\.env is no text in UTF-8: write it anew"):
+    with pytest.raises(WrongUsage, match=r"\.env is not text in UTF-8: write it again"):
         read_env_file(None)
 
 

@@ -44,8 +44,7 @@ def read_settings(env_file: Path | None) -> Settings:
     if not are_there({*in_file, *os.environ}):
         from hubspot_sync import console
 
-        where = f"{env_file} holds none" if env_file else "no .env in this folder holds any"
-        console.warn(Message(ErrorCode.NO_SETTINGS, where=where))
+        console.warn(Message(ErrorCode.NO_SETTINGS, env_file=env_file))
     open_to_all = exposed(env_file)
     if open_to_all:
         from hubspot_sync import console
@@ -88,10 +87,9 @@ def find_one(engine: "Engine", named: "Selection") -> "Key":
     if not keys:
         raise WrongUsage(ErrorCode.EMAIL_NOT_THERE, email=shown)
     if len(keys) > 1:
-        ids = ", ".join(map(str, keys[:MOST_NAMESAKES]))
-        more = f" and {len(keys) - MOST_NAMESAKES:,} more" if len(keys) > MOST_NAMESAKES else ""
+        named_here = keys[:MOST_NAMESAKES]
         raise WrongUsage(
-            ErrorCode.EMAIL_AMBIGUOUS, count=len(keys), email=shown, contacts=ids + more
+            ErrorCode.EMAIL_AMBIGUOUS, count=len(keys), email=shown, contacts=named_here
         )
     return keys[0]
 

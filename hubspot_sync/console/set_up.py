@@ -27,7 +27,8 @@ from hubspot_sync.report import SCHEMA_VERSION, PropertyReport, PropertyState
 from hubspot_sync.rules.lifecycle import Row
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.rules.words import visible
-from hubspot_sync.sentences import HELD, Message
+from hubspot_sync.sentences import Message
+from hubspot_sync.sentences.warnings import HELD
 
 if TYPE_CHECKING:
     from hubspot_sync.store.marking import Preview

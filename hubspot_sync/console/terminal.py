@@ -130,6 +130,7 @@ def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
                 "state": "refused" if error.exit_code < 3 else RunState.STOPPED,
                 "reason": error.message,
                 "error_code": error.code,
+                "cause_codes": [cause.code for cause in error.message.causes],
             }
         )
 

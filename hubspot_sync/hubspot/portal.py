@@ -26,6 +26,7 @@ from hubspot_sync.rules.mapping import (
 )
 from hubspot_sync.rules.pace import next_midnight
 from hubspot_sync.rules.reaction import property_missing
+from hubspot_sync.sentences import Message
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +75,10 @@ def explained() -> Iterator[None]:
             raise HubSpotDown(ErrorCode.RATE_LIMIT, trouble=trouble.message) from trouble
         raise HubSpotDown(ErrorCode.HUBSPOT_DOWN, trouble=trouble.message) from trouble
     except (ContactRejected, Conflict, NotFound) as refusal:
-        words = refusal.message.data["words"]
         raise HubSpotDown(
             ErrorCode.PORTAL_REQUEST_REFUSED,
-            words=f"HTTP 404, {words}" if isinstance(refusal, NotFound) else words,
+            words=refusal.message.data["words"],
+            status=404 if isinstance(refusal, NotFound) else None,
         ) from refusal
 
 
@@ -132,11 +133,13 @@ def _create_property(
     client: HubSpotClient, custom: CustomProperty, *, dry_run: bool
 ) -> PropertyReport:
     is_archived = client.has_archived_property(custom.name)
-    note = "it was archived: its old values come back with it" if is_archived else ""
+    note = Message(ErrorCode.PROPERTY_RESTORED) if is_archived else ""
     if dry_run:
         return PropertyReport(custom, PropertyState.WOULD_CREATE, note)
     try:
         client.create_property(custom)
     except Conflict:
-        return PropertyReport(custom, PropertyState.EXISTS, "someone else has just created it")
+        return PropertyReport(
+            custom, PropertyState.EXISTS, Message(ErrorCode.PROPERTY_JUST_CREATED)
+        )
     return PropertyReport(custom, PropertyState.CREATED, note)

@@ -7,7 +7,7 @@ To give a code a reason, add a line to `_REASONS`; what has none is grouped by i
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hubspot_sync.codes import ErrorCode
 from hubspot_sync.sentences import Message
@@ -91,6 +91,10 @@ _REASONS: Mapping[ErrorCode, Reason] = {
     ),
 }
 
+_ADDRESS_REFUSED = Reason("HubSpot does not take the email address", _CORRECT)
+_REFUSED = Reason("HubSpot refuses it", _CORRECT)
+_UNTOLD = Reason("no reason given", _CORRECT)
+
 _INVALID_EMAIL = "INVALID_EMAIL"
 
 _LABEL = re.compile(r"\[(?P<code>[A-Z_]+)(?:: (?P<refusal>\w+)(?: on (?P<name>\w+))?)?\]")
@@ -123,8 +127,9 @@ def reason_for(message: Message | None) -> Reason:
 
 
 def reasons() -> Iterable[Reason]:
-    """Return all reasons that have words of their own."""
-    return dict.fromkeys(_REASONS.values())
+    """Return all reasons; `…` stands for what HubSpot's code and property add to one."""
+    refused = replace(_REFUSED, words=f"{_REFUSED.words}…")
+    return dict.fromkeys([*_REASONS.values(), _ADDRESS_REFUSED, refused, _UNTOLD])
 
 
 def _refusal_in(message: Message) -> tuple[str | None, str | None]:
@@ -145,10 +150,11 @@ def _reason(code: ErrorCode, refusal: str | None, name: str | None, text: str) -
     if code is not ErrorCode.HUBSPOT_REFUSED:
         return _by_first_words(text)
     if refusal == _INVALID_EMAIL:
-        return Reason("HubSpot does not take the email address", _CORRECT)
+        return _ADDRESS_REFUSED
     told = f": {refusal}{f' on {name}' if name else ''}" if refusal else ""
-    return Reason(f"HubSpot refuses it{told}"[:60], _CORRECT)
+    return replace(_REFUSED, words=f"{_REFUSED.words}{told}"[:60])
 
 
 def _by_first_words(text: str) -> Reason:
-    return Reason(_VARYING.sub("…", text)[:60] or "no reason given", _CORRECT)
+    words = _VARYING.sub("…", text)[:60]
+    return replace(_UNTOLD, words=words) if words else _UNTOLD

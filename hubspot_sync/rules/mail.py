@@ -108,10 +108,13 @@ def _mailed(summary: Summary, mail: Mail) -> Iterable[Group]:
 
 
 def _told(group: Group) -> Message:
-    such_as = "" if group.count == 1 else "such as "
-    why = f"{group.reason.words} ({such_as}contact {group.example})."
-    advice = "" if group.reason.advice == COMES_BACK else f" {group.reason.advice}"
-    return Message(_BECAME[group.outcome], count=group.count, why=why + advice)
+    return Message(
+        _BECAME[group.outcome],
+        count=group.count,
+        reason=group.reason.words,
+        contact=group.example,
+        advice="" if group.reason.advice == COMES_BACK else group.reason.advice,
+    )
 
 
 _BECAME = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
-from hubspot_sync.codes import ErrorCode
+from hubspot_sync.codes import EmailFault, ErrorCode
 from hubspot_sync.rules.source import Key, Value
 from hubspot_sync.sentences import Message
 
@@ -197,15 +197,17 @@ class PropertyDefinition:
     read_only: bool = False
 
 
-def differences(wanted: CustomProperty, found: PropertyDefinition) -> list[str]:
+def differences(wanted: CustomProperty, found: PropertyDefinition) -> list[Message]:
     """Name what HubSpot's property has otherwise than `create-properties` would make it."""
     told = []
     if found.type != wanted.type:
-        told.append(f"type is {found.type}, not {wanted.type}")
+        told.append(Message(ErrorCode.PROPERTY_TYPE, found=found.type, wanted=wanted.type))
     if found.field_type != wanted.field_type:
-        told.append(f"field type is {found.field_type}, not {wanted.field_type}")
+        told.append(
+            Message(ErrorCode.PROPERTY_FIELD_TYPE, found=found.field_type, wanted=wanted.field_type)
+        )
     if found.read_only:
-        told.append("it is read-only, so it is not filled")
+        told.append(Message(ErrorCode.PROPERTY_READ_ONLY))
     return told
 
 
@@ -237,16 +239,16 @@ def email_fault(email: str | None) -> Message | None:
     address = normalise_email(email)
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain:
-        fault = "an address has one @ with something on either side"
+        fault = EmailFault.AT
     elif _WHITE_OR_CONTROL.search(address):
-        fault = "an address has no blanks or control characters"
+        fault = EmailFault.BLANK
     elif "." not in domain.strip("."):
-        fault = "the part after the @ has a dot"
+        fault = EmailFault.DOT
     elif len(address) > MAX_EMAIL_LENGTH:
-        fault = f"an address has {MAX_EMAIL_LENGTH} characters at most"
+        fault = EmailFault.LENGTH
     else:
         return None
-    return Message(ErrorCode.EMAIL_CANNOT_BE_ONE, fault=fault)
+    return Message(ErrorCode.EMAIL_CANNOT_BE_ONE, fault=fault, most=MAX_EMAIL_LENGTH)
 
 
 STANDARD_PROPERTIES = ("email", "firstname", "lastname", "phone")

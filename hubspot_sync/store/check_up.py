@@ -10,11 +10,13 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, String, cast, func, inspect, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.rules.alarm import span
 from hubspot_sync.rules.lifecycle import CRM, ProcessingStatus, SyncStatus
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.database import transaction
 from hubspot_sync.store.indexes import INDEXES, has_index
 from hubspot_sync.store.relation import (
@@ -22,6 +24,7 @@ from hubspot_sync.store.relation import (
     hides_rows,
     kind_of_table,
     missing_rights,
+    no_table,
     why_not_writable,
 )
 from hubspot_sync.store.table import TABLE, DatabaseTime, contacts
@@ -54,13 +57,8 @@ def look_at_database(engine: Engine) -> list[Check]:
                 checks += _time_zone(connection, columns)
         return checks + (_indexes(engine, kind) if kind and columns else [])
     except HubSpotSyncError as trouble:
-        if trouble.exit_code < 3:
-            mend = "Correct DATABASE_URL, or run hubspot-sync init-db."
-            return [Check("database", CheckState.MEND, str(trouble), mend)]
-        # What a run would say of its contacts is no news here.
-        told = trouble.message
-        fix = f"{told.fix}." if told.fix else ""
-        return [Check("database", CheckState.UNREACHABLE, told.what, fix)]
+        state = CheckState.FIX if trouble.exit_code < 3 else CheckState.UNREACHABLE
+        return [Check.of("database", state, trouble.message)]
 
 
 def _server(connection: Connection) -> Check:
@@ -68,11 +66,10 @@ def _server(connection: Connection) -> Check:
         version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
         return Check("database", CheckState.OK, f"SQLite {version}")
     version = connection.exec_driver_sql("SHOW server_version").scalar_one()
-    words = f"PostgreSQL {version}"
     if int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000 < 15:
-        mend = f"Upgrade to PostgreSQL {OLDEST_POSTGRESQL} or newer."
-        return Check("database", CheckState.MEND, words, mend)
-    return Check("database", CheckState.OK, words)
+        old = Message(ErrorCode.DATABASE_TOO_OLD, version=version, oldest=OLDEST_POSTGRESQL)
+        return Check.of("database", CheckState.FIX, old)
+    return Check("database", CheckState.OK, f"PostgreSQL {version}")
 
 
 def _columns(connection: Connection) -> dict[str, Any]:
@@ -84,28 +81,22 @@ def _columns(connection: Connection) -> dict[str, Any]:
 
 def _table(connection: Connection, columns: Mapping[str, Any], kind: Kind | None) -> list[Check]:
     if not columns or kind is None:
-        words, mend = f"there is no table {TABLE}", "Correct DATABASE_URL, or run init-db."
-        return [Check("table", CheckState.MEND, words, mend)]
+        return [Check.of("table", CheckState.FIX, no_table(connection, TABLE))]
     if not kind.is_table:
-        words = f"{TABLE} is {kind}, whose rows the sync cannot lock"
-        mend = "Point DATABASE_URL, or its user's search_path, at the table behind it."
-        return [Check("table", CheckState.MEND, words, mend)]
+        unfit = Message(ErrorCode.TABLE_NOT_LOCKABLE, table=TABLE, kind=kind)
+        return [Check.of("table", CheckState.FIX, unfit)]
     missing = [column.name for column in contacts.columns if column.name not in columns]
     if missing:
-        words = f"{TABLE} lacks {', '.join(missing)}"
-        return [Check("table", CheckState.MEND, words, "Add what is missing, or correct the URL.")]
+        lacks = Message(ErrorCode.COLUMNS_MISSING, table=TABLE, columns=", ".join(missing))
+        return [Check.of("table", CheckState.FIX, lacks)]
     wrong = [fault for name in _NEEDS if (fault := _fault_of(connection, name, columns[name]))]
     if wrong:
-        mend = "Alter the column; the README says what each is for."
-        return [Check("table", CheckState.MEND, words, mend) for words in wrong]
+        return [Check.of("table", CheckState.FIX, fault) for fault in wrong]
     if connection.dialect.name == "postgresql" and not missing_rights(connection):
         why = why_not_writable(connection)
         if why:
-            mend = (
-                "Drop its rules for UPDATE, or make them triggers; let no column that the sync "
-                "writes be generated; give it the REPLICA IDENTITY that its publications need."
-            )
-            return [Check("table", CheckState.MEND, f"{TABLE} takes no update ({why})", mend)]
+            fixed = Message(ErrorCode.TABLE_TAKES_NO_UPDATE, table=TABLE, why=why)
+            return [Check.of("table", CheckState.FIX, fixed)]
     also = ", partitioned" if kind is Kind.PARTITIONED else ""
     columns_told = f"with all {len(contacts.columns)} columns{also}"
     return [Check("table", CheckState.OK, f"{TABLE}, {columns_told}")]
@@ -141,24 +132,26 @@ _NEEDS = {
 }
 
 
-def _fault_of(connection: Connection, name: str, column: Mapping[str, Any]) -> str | None:
+def _fault_of(connection: Connection, name: str, column: Mapping[str, Any]) -> Message | None:
     """Return why a column cannot hold what the sync writes, as far as its type tells."""
     need, kind = _NEEDS[name], column["type"]
     missing = [
         label for label in _LABELS.get(name, ()) if not _takes_label(connection, kind, label)
     ]
     if missing:
-        return f"{name} does not take {', '.join(missing)}"
+        return Message(ErrorCode.COLUMN_LACKS_LABELS, column=name, labels=", ".join(missing))
     kind = _without_domain(kind)
     if not getattr(kind, "enums", None) and not _is(kind, need):
-        return f"{name} is {kind}, not {_KINDS[need.kind]}"
+        wanted = _KINDS[need.kind]
+        return Message(ErrorCode.COLUMN_TYPE_WRONG, column=name, kind=kind, wanted=wanted)
     length = getattr(kind, "length", None)
     if need.length and length and length < need.length:
-        return f"{name} takes {length} characters, fewer than {need.length}"
+        least = need.length
+        return Message(ErrorCode.COLUMN_TOO_SHORT, column=name, length=length, least=least)
     if need.is_cleared and not column["nullable"]:
-        return f"{name} does not take NULL"
+        return Message(ErrorCode.COLUMN_NOT_NULL, column=name)
     if name == "retry_count" and column["nullable"]:
-        return f"{name} takes NULL, which no program that counts in it expects"
+        return Message(ErrorCode.COLUMN_NULLABLE, column=name)
     return None
 
 
@@ -200,15 +193,12 @@ def _rights(connection: Connection) -> list[Check]:
         return _rights_to_file(Path(found.scalar_one()))
     missing = missing_rights(connection)
     if missing:
-        mend = f"GRANT SELECT, UPDATE ON {TABLE} TO the user in DATABASE_URL;"
-        return [Check("rights", CheckState.MEND, f"no {' and no '.join(missing)}", mend)]
+        lacks = Message(ErrorCode.RIGHTS_MISSING, table=TABLE, rights=missing)
+        return [Check.of("rights", CheckState.FIX, lacks)]
     if connection.exec_driver_sql("SHOW default_transaction_read_only").scalar_one() == "on":
-        words = "this user's transactions are read-only"
-        mend = "ALTER ROLE … SET default_transaction_read_only = off, or ask who runs the server."
-        return [Check("rights", CheckState.MEND, words, mend)]
+        return [Check.of("rights", CheckState.FIX, Message(ErrorCode.TRANSACTIONS_READ_ONLY))]
     if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
-        words, mend = "this is a replica", "Point DATABASE_URL at the primary server."
-        return [Check("rights", CheckState.MEND, words, mend)]
+        return [Check.of("rights", CheckState.FIX, Message(ErrorCode.DATABASE_IS_REPLICA))]
     return [
         Check("rights", CheckState.OK, "may read and write the table"),
         *_row_security(connection),
@@ -223,12 +213,8 @@ def _row_security(connection: Connection) -> list[Check]:
         shown = "enabled, with policies that show this user every contact"
         return [Check("row security", CheckState.OK, shown)]
     user = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar_one()
-    words = f"enabled on {TABLE}; it may hide contacts from this user, which are never sent then"
-    mend = (
-        f"CREATE POLICY hubspot_sync ON {TABLE} TO {user} USING (true) WITH CHECK (true); or, "
-        f"where a restrictive policy stands against it, ALTER ROLE {user} BYPASSRLS;"
-    )
-    return [Check("row security", CheckState.MEND, words, mend)]
+    hidden = Message(ErrorCode.ROWS_MAY_BE_HIDDEN, table=TABLE, user=user)
+    return [Check.of("row security", CheckState.FIX, hidden)]
 
 
 def _rights_to_file(path: Path) -> list[Check]:
@@ -237,19 +223,17 @@ def _rights_to_file(path: Path) -> list[Check]:
     closed = [str(each) for each in places if not os.access(each, os.W_OK, effective_ids=True)]
     if not closed:
         return []
-    mend = "Run as the user who owns the file, or give the program's user both."
-    words = f"this user may not write {' and '.join(closed)}"
-    return [Check("rights", CheckState.MEND, words, mend)]
+    found = Message(ErrorCode.FILE_NOT_WRITABLE, paths=" and ".join(closed))
+    return [Check.of("rights", CheckState.FIX, found)]
 
 
 def _clock(connection: Connection) -> Check:
     there: datetime = connection.execute(select(DatabaseTime())).scalar_one()
     skew = abs(there - datetime.now(UTC))
-    words = f"{span(skew)} between the database's and this machine's"
+    apart = Message(ErrorCode.CLOCKS_APART, skew=span(skew))
     if skew > MOST_SKEW:
-        mend = "Let both machines keep their clocks by NTP. Leases are safe: the database's counts."
-        return Check("clocks", CheckState.MEND, words, mend)
-    return Check("clocks", CheckState.OK, words)
+        return Check.of("clocks", CheckState.FIX, apart)
+    return Check("clocks", CheckState.OK, apart.what)
 
 
 def _time_zone(connection: Connection, columns: Mapping[str, Any]) -> list[Check]:
@@ -263,9 +247,7 @@ def _time_zone(connection: Connection, columns: Mapping[str, Any]) -> list[Check
     zone = connection.execute(usual).scalar_one()
     if zone in _UTC_ZONES:
         return []
-    words = f"updated_at keeps no zone, and sessions are in {zone}"
-    mend = "Let the app write UTC: ALTER DATABASE … SET timezone TO 'UTC';"
-    return [Check("time zone", CheckState.MEND, words, mend)]
+    return [Check.of("time zone", CheckState.FIX, Message(ErrorCode.TIME_ZONE_NOT_UTC, zone=zone))]
 
 
 def _is_long(engine: Engine) -> bool:
@@ -281,12 +263,12 @@ def _is_long(engine: Engine) -> bool:
 
 def _indexes(engine: Engine, kind: Kind) -> list[Check]:
     if not kind.is_table:
-        return [Check("indexes", CheckState.UNKNOWN, f"none can be made on {kind}")]
+        impossible = Message(ErrorCode.INDEXES_IMPOSSIBLE, kind=kind)
+        return [Check.of("indexes", CheckState.UNKNOWN, impossible)]
     missing = [each.name for each in INDEXES if not has_index(engine, each.name)]
     if missing and not _is_long(engine):
         return [Check("indexes", CheckState.OK, "none; a queue of many thousands wants them")]
     if missing:
-        words = f"missing: {', '.join(missing)}"
-        mend = "Let the table's owner run hubspot-sync init-db --indexes."
-        return [Check("indexes", CheckState.MEND, words, mend)]
+        lacks = Message(ErrorCode.INDEXES_MISSING, indexes=", ".join(missing))
+        return [Check.of("indexes", CheckState.FIX, lacks)]
     return [Check("indexes", CheckState.OK, "all that the queue wants")]

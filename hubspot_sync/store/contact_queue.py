@@ -231,13 +231,14 @@ class ContactQueue:
         Asked last before the write: what rows do between question and write, it cannot know. Where
         the database takes too long over the answer, no record may be renamed.
         """
-        began = time.monotonic()
+        began, is_locked = time.monotonic(), False
         try:
             bearers = self._bearers(renames)
-        except QueryTimedOut:
-            bearers = None
+        except QueryTimedOut as slow:
+            bearers, is_locked = None, slow.code is ErrorCode.QUERY_WAITED_FOR_LOCK
         if bearers is None or time.monotonic() - began > RENAME_TIMEOUT_MS / 1000:
-            log.warning(Message(ErrorCode.RENAMES_TOO_SLOW, count=len(renames)))
+            count = len(renames)
+            log.warning(Message(ErrorCode.RENAMES_TOO_SLOW, count=count, is_locked=is_locked))
             return frozenset()
         return free_to_rename(renames, bearers)
 

@@ -19,13 +19,15 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable
 
 from hubspot_sync.codes import ErrorCode
-from hubspot_sync.errors import Contended, WrongUsage
+from hubspot_sync.errors import Contended, HubSpotSyncError, QueryTimedOut, WrongUsage
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.failures import (
     SQLITE_BUSY_SECONDS,
     UnusableFile,
     explain,
     is_missing_file,
 )
+from hubspot_sync.store.relation import is_locked, no_table
 from hubspot_sync.store.table import TABLE, contacts
 
 log = logging.getLogger(__name__)
@@ -138,24 +140,24 @@ def _make_for_this_user_alone(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _why_unopened(path: Path, *, create: bool) -> str | None:
+def _why_unopened(path: Path, *, create: bool) -> Message | None:
     """Return why SQLite cannot open a file; None where it is just not there."""
     try:
         folder = path.parent.absolute()
     except FileNotFoundError:
-        return "the current folder is gone"
+        return Message(ErrorCode.FOLDER_GONE)
     try:
         folder.stat()
         path.stat()
     except PermissionError:
-        return f"this user may not enter {folder}"
+        return Message(ErrorCode.FOLDER_NOT_ENTERED, path=folder)
     except OSError:
         if not folder.is_dir():
-            return f"there is no folder {folder}"
-        return f"this user may not write in {folder}" if create else None
+            return Message(ErrorCode.FOLDER_MISSING, path=folder)
+        return Message(ErrorCode.FOLDER_NOT_WRITABLE, path=folder) if create else None
     if path.is_dir():
-        return f"{path} is a folder"
-    return f"this user may not read and write {path}"
+        return Message(ErrorCode.FILE_IS_FOLDER, path=path)
+    return Message(ErrorCode.FILE_NOT_ACCESSIBLE, path=path)
 
 
 @contextmanager
@@ -181,7 +183,27 @@ def transaction(
                 connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
             yield connection
     except SQLAlchemyError as error:
-        raise explain(error) from error
+        raise _explain(engine, error) from error
+
+
+def _explain(engine: Engine, error: SQLAlchemyError) -> HubSpotSyncError:
+    """Return the error of ours, after a look at what the database's own words leave open."""
+    told = explain(error)
+    if engine.dialect.name != "postgresql":
+        return told
+    try:
+        if told.code is ErrorCode.TABLE_MISSING:
+            with engine.connect() as connection:
+                missing = no_table(connection, TABLE)
+            return WrongUsage(missing.code, **missing.data)
+        if told.code is ErrorCode.QUERY_TIMED_OUT:
+            with engine.connect() as connection:
+                has_waited = is_locked(connection, TABLE)
+            code = ErrorCode.QUERY_WAITED_FOR_LOCK if has_waited else told.code
+            return QueryTimedOut(code, table=TABLE, **told.message.data)
+    except SQLAlchemyError as trouble:
+        log.debug("the database says no more: %s", trouble)
+    return told
 
 
 def retried(method: Callable[_P, _T]) -> Callable[_P, _T]:

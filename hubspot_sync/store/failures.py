@@ -39,6 +39,9 @@ _DATA_CLASSES = frozenset({"09", "22", "23", "27", "38", "39", "44", "45", "P0"}
 _SERVERS_CLASSES = re.compile("[0-4]|5[34578]|72|F0|HV|XX")
 """SQLSTATE classes that PostgreSQL keeps for itself; any other is a trigger's own."""
 
+_TUPLE = re.compile(r"\(\d+,\d+\)")
+"""In the context of an error, a row that the statement waited for, in whatever language."""
+
 _ADDRESS = re.compile(r"[^\s()'\"=]+@[^\s()'\"]+")
 
 
@@ -54,7 +57,7 @@ def explain(error: SQLAlchemyError) -> HubSpotSyncError:
     return (
         _explain_table(error, code, words)
         or _explain_refusal(error, code, words)
-        or _explain_limit(code, words)
+        or _explain_limit(cause, code, words)
         or _explain_file(cause, words)
         or DatabaseUnavailable(ErrorCode.DATABASE_UNAVAILABLE, words=words)
     )
@@ -92,11 +95,14 @@ def _explain_refusal(
     return None
 
 
-def _explain_limit(code: str | None, words: str) -> DatabaseUnavailable | None:
+def _explain_limit(cause: object, code: str | None, words: str) -> DatabaseUnavailable | None:
     """Return the error of a database that has too little of something; None where it has not."""
     if re.search("too many (connections|clients)|connection slots|connection limit", words):
         return DatabaseUnavailable(ErrorCode.DATABASE_NO_CONNECTION, words=words)
     if code == "57014":
+        context = getattr(getattr(cause, "diag", None), "context", None)
+        if context and _TUPLE.search(context):
+            return QueryTimedOut(ErrorCode.QUERY_WAITED_FOR_LOCK, table=TABLE, words=words)
         return QueryTimedOut(ErrorCode.QUERY_TIMED_OUT, words=words)
     if code == "53100" or "disk is full" in words:
         return DatabaseUnavailable(ErrorCode.DATABASE_FULL, words=words)

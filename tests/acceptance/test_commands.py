@@ -181,6 +181,8 @@ def test_sync_one_refused_exits_1(table: Contacts, program: Program) -> None:
     assert "--force" in ended.err
     document = program.run("sync-one", str(key), "--json").document
     assert document["state"] == "refused"
+    assert document["error_code"] == "CONTACT_NOT_SENT"
+    assert document["cause_codes"] == ["CONTACT_SKIPPED"]
     assert program.run("sync-one", str(key), "--force").code == 0
     assert table.state(key) == ("Complete", "Complete"), "as the README says"
 
