@@ -1,10 +1,10 @@
 """Every error of the program, grouped by what the caller does about it.
 
 HubSpotSyncError
-├── WrongUsage            nothing was done; the operator mends a setting or an argument   (exit 2)
+├── WrongUsage            nothing was done; the operator fixes a setting or an argument   (exit 2)
 │   └── SettingsError     all faulty settings at once
 ├── Refused               the command may not touch what it was asked to touch            (exit 1)
-├── RunStopped            the run ends for every contact; no contact pays an attempt      (exit 3)
+├── RunStopped            the run ends for every contact; none consumes an attempt        (exit 3)
 │   ├── HubSpotDenied     401 or 403: the token is not accepted, or may not do this
 │   ├── PropertyMissing   HubSpot lacks one of our custom properties
 │   ├── WrongPortal       the token opens another portal than HUBSPOT_PORTAL_ID names

@@ -354,7 +354,11 @@ def _log_refusal(group: Group, outcome: Failed | Rejected | Stopped) -> None:
             member.id,
             outcome.signature,
             outcome.correlation_id or "none",
-            extra={"contact_id": str(member.id), "correlation_id": outcome.correlation_id},
+            extra={
+                "contact_id": str(member.id),
+                "correlation_id": outcome.correlation_id,
+                "error_code": outcome.message.code,
+            },
         )
 
 

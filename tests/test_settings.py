@@ -788,8 +788,8 @@ def test_heartbeat_url_that_cannot_be_one_is_not_shown(wrong: str) -> None:
 def test_heartbeat_url_is_taken_without_what_the_runs_add(kind: str) -> None:
     fault = _fault(HUBSPOT_SYNC_HEARTBEAT_URL=f"https://hc-ping.com/5d38{kind}")
     assert fault == (
-        f"HUBSPOT_SYNC_HEARTBEAT_URL ends in {kind.rstrip('/')}; it must be the ping URL alone, "
-        "for the runs add that themselves."
+        f"HUBSPOT_SYNC_HEARTBEAT_URL ends in {kind.rstrip('/')}; it must be the ping URL alone; "
+        "runs add that themselves."
     )
 
 

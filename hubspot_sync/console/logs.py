@@ -101,12 +101,18 @@ class _AsJson(logging.Formatter):
             "run_id": getattr(record, "run_id", None),
             "contact_id": getattr(record, "contact_id", None),
             "correlation_id": getattr(record, "correlation_id", None),
-            "error_code": record.msg.code if isinstance(record.msg, Message) else None,
+            "error_code": _code_of(record),
             "message": record.getMessage(),
             "traceback": self.formatException(record.exc_info) if record.exc_info else None,
         }
         known = {name: value for name, value in document.items() if value is not None}
         return escaped(json.dumps(known))
+
+
+def _code_of(record: logging.LogRecord) -> str | None:
+    if isinstance(record.msg, Message):
+        return record.msg.code
+    return getattr(record, "error_code", None)
 
 
 def log_fault(fault: Exception) -> None:

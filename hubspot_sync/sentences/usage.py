@@ -127,7 +127,7 @@ FORMS: Forms = {
         "another folder, or name the settings file with --env-file (/dev/null for none)."
     ),
     ErrorCode.HEARTBEAT_URL_ENDS_IN_KIND: (
-        "{setting} ends in {kind}; it must be the ping URL alone, for the runs add that themselves."
+        "{setting} ends in {kind}; it must be the ping URL alone; runs add that themselves."
     ),
     ErrorCode.HEARTBEAT_URL_MALFORMED: (
         "{setting} is not a ping URL; it must be an http:// or https:// address without "
@@ -183,7 +183,7 @@ FORMS: Forms = {
     ),
     ErrorCode.TABLE_UNFIT: Form(
         "The database cannot do with '{table}' what the sync needs ({words})",
-        "Point DATABASE_URL at the table itself, for a view will not do; where it is the table, "
+        "Point DATABASE_URL at the table itself, not at a view; where it is the table, "
         "look at its rules, generated columns and publications. 'hubspot-sync doctor' says what "
         "it is",
     ),

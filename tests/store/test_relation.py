@@ -287,7 +287,7 @@ def test_view_whose_rows_cannot_be_locked_is_the_reason_of_a_run(
     grant(owner, user)
     ended = program.run("sync-queue")
     assert ended.code == 2
-    assert "a view will not do" in ended.err
+    assert "not at a view" in ended.err
     assert "network" not in ended.err
 
 
