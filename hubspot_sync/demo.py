@@ -20,6 +20,7 @@ from sqlalchemy import Engine, func, insert, select, update
 
 import hubspot_sync
 from hubspot_sync import console
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import SCHEMA_VERSION
@@ -152,8 +153,7 @@ class _Stage:
         )
         if ended.returncode not in may_end_with:
             raise HubSpotSyncError(
-                f"The demo's command {arguments[0]} ended with {ended.returncode}; what it said is "
-                "above."
+                ErrorCode.DEMO_FAILED, command=arguments[0], exit_code=ended.returncode
             )
         if self.as_json:
             self.documents.append(json.loads(ended.stdout))
@@ -256,10 +256,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     try:
         keep.mkdir(parents=True)
     except OSError as error:
-        raise WrongUsage(
-            f"--keep {keep}: the folder cannot be made ({error.strerror}). Name one that does not "
-            "exist yet."
-        ) from error
+        raise WrongUsage(ErrorCode.KEEP_FOLDER_NOT_MADE, path=keep, why=error.strerror) from error
     yield keep.resolve()
 
 

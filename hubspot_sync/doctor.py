@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.environment import is_exposed, read_env_file
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import Check, CheckState
+from hubspot_sync.sentences import Message
 from hubspot_sync.settings import (
     Settings,
     are_there,
@@ -39,21 +41,21 @@ def look_at_settings(
     checks = _look_at_names(environment, in_file)
     token_file = Path(variables.get("HUBSPOT_API_KEY_FILE", "").strip() or ".")
     checks += [
-        Check("settings", CheckState.MEND, f"every user can read {path}", f"chmod 600 {path}")
+        Check.of("settings", CheckState.FIX, Message(ErrorCode.FILE_EXPOSED, path=path))
         for path in (env_file or Path(".env"), token_file)
         if is_exposed(path)
     ]
     settings, faults = read_values(variables)
     if faults:
-        checks += [Check("settings", CheckState.MEND, fault, "Correct it.") for fault in faults]
+        checks += [Check.of("settings", CheckState.FIX, fault) for fault in faults]
         return None, checks
     if settings.api_key.endswith(_PLACEHOLDER) and settings.base_url.startswith("https"):
-        words, mend = "HUBSPOT_API_KEY is the example's", "Set it to a token of your portal."
-        checks.append(Check("settings", CheckState.MEND, words, mend))
+        found = Message(ErrorCode.API_KEY_PLACEHOLDER)
+        checks.append(Check.of("settings", CheckState.FIX, found))
     source = env_file or ".env"
     if not are_there(variables):
-        words = "there are none, neither in a file nor in the environment"
-        checks.append(Check("settings", CheckState.MEND, words, "Name their file with --env-file."))
+        found = Message(ErrorCode.NO_SETTINGS, env_file=env_file)
+        checks.append(Check.of("settings", CheckState.FIX, found))
     if not checks:
         found_in = source if are_there(in_file) else "the environment alone"
         checks.append(Check("settings", CheckState.OK, f"all can be used, from {found_in}"))
@@ -62,13 +64,8 @@ def look_at_settings(
 
 def _look_at_names(environment: Mapping[str, str], in_file: Mapping[str, str]) -> list[Check]:
     """Check for misspelt settings; the rest can be looked at with what is spelt right."""
-    checks = []
-    for each in unknown_names(environment, in_file):
-        effect = ": no other command runs with it" if each.is_fault else ""
-        words = f"{each.name} in the {each.place} is not a setting{effect}"
-        mend = f"Did you mean {each.meant}?" if each.meant else "Remove it, or see the README."
-        checks.append(Check("settings", CheckState.MEND, words, mend))
-    return checks
+    unknown = unknown_names(environment, in_file)
+    return [Check.of("settings", CheckState.FIX, each.message) for each in unknown]
 
 
 def _look_at_monitors(settings: Settings) -> list[Check]:
@@ -81,10 +78,9 @@ def _look_at_monitors(settings: Settings) -> list[Check]:
     if path and os.access(path.parent, os.W_OK | os.X_OK):
         checks.append(Check("monitors", CheckState.OK, f"metrics in {path}"))
     elif path:
-        words = f"the folder of HUBSPOT_SYNC_METRICS_FILE, {path.parent}, cannot be written"
-        mend = "Let this user write to it, or make it."
-        checks.append(Check("monitors", CheckState.MEND, words, mend))
-    return checks or [Check("monitors", CheckState.UNKNOWN, "none; nobody hears if cron stops")]
+        found = Message(ErrorCode.METRICS_FOLDER_CLOSED, path=path.parent)
+        checks.append(Check.of("monitors", CheckState.FIX, found))
+    return checks or [Check.of("monitors", CheckState.UNKNOWN, Message(ErrorCode.NO_MONITORS))]
 
 
 def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:
@@ -97,12 +93,12 @@ def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:
         found = look_at_queue(engine, SourceTable(settings.source), settings.lease)
         runs = count_taken(engine, settings.database_url, settings.max_instances)
     except HubSpotSyncError as trouble:
-        return [Check("queue", CheckState.UNKNOWN, str(trouble))]
+        return [Check.of("queue", CheckState.UNKNOWN, trouble.message)]
     # An empty token is told of by the check of the token.
     told = alarms_of(found, runs=runs, is_enabled=True, interval=settings.interval)
     last = f"{found.last_delivery:%Y-%m-%d %H:%M} UTC" if found.last_delivery else "never"
     words = f"{found.due:,} due, last delivery {last}"
-    return [Check("queue", CheckState.MEND, alarm) for alarm in told] or [
+    return [Check.of("queue", CheckState.FIX, alarm) for alarm in told] or [
         Check("queue", CheckState.OK, words)
     ]
 
@@ -112,12 +108,13 @@ def look_at_portal_health(settings: Settings, client: "HubSpotClient", pace: "Pa
     from hubspot_sync.hubspot.check_up import look_at_hubspot
 
     if not settings.api_key:
-        words = "HUBSPOT_API_KEY is empty: the sync is disabled, and HubSpot could not be checked"
-        mend = "Set it to a private app token or service key."
-        unknown = ("scopes", "properties", "quota")
+        unknown = Message(ErrorCode.NOT_CHECKED, what="a token")
         return [
-            Check("token", CheckState.MEND, words, mend),
-            *(Check(about, CheckState.UNKNOWN, "not without a token") for about in unknown),
+            Check.of("token", CheckState.FIX, Message(ErrorCode.SYNC_DISABLED)),
+            *(
+                Check.of(about, CheckState.UNKNOWN, unknown)
+                for about in ("scopes", "properties", "quota")
+            ),
         ]
     return look_at_hubspot(
         client,
@@ -130,8 +127,8 @@ def look_at_portal_health(settings: Settings, client: "HubSpotClient", pace: "Pa
 
 
 def exit_code(checks: list[Check]) -> int:
-    """Return 3 where something could not be reached, 1 where something is to be mended, else 0."""
+    """Return 3 where something could not be reached, 1 where something is to be fixed, else 0."""
     states = {check.state for check in checks}
     if CheckState.UNREACHABLE in states:
         return 3
-    return int(CheckState.MEND in states)
+    return int(CheckState.FIX in states)

@@ -3,6 +3,7 @@
 import stat
 from pathlib import Path
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 
 _ENV_FILE = Path(".env")
@@ -27,14 +28,11 @@ def read_env_file(env_file: Path | None) -> dict[str, str]:
         with path.open(encoding="utf-8") as stream:
             values = dotenv_values(stream=stream, interpolate=False)
     except FileNotFoundError:
-        raise WrongUsage(f"--env-file {path}: there is no such file.") from None
+        raise WrongUsage(ErrorCode.ENV_FILE_MISSING, path=path) from None
     except OSError as error:
-        raise WrongUsage(
-            f"The settings file {path} cannot be read ({error.strerror}): let the program's user "
-            "read it, or run as that user."
-        ) from error
+        raise WrongUsage(ErrorCode.ENV_FILE_UNREADABLE, path=path, why=error.strerror) from error
     except UnicodeDecodeError:
-        raise WrongUsage(f"The settings file {path} is no text in UTF-8: write it anew.") from None
+        raise WrongUsage(ErrorCode.ENV_FILE_NO_TEXT, path=path) from None
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -42,11 +40,7 @@ def _is_env_file_there() -> bool:
     try:
         return stat.S_ISREG(_ENV_FILE.stat().st_mode)
     except PermissionError as error:
-        raise WrongUsage(
-            f"The current folder cannot be entered ({error.strerror}), so no .env is looked for: "
-            "change to another folder, or name the settings file with --env-file (/dev/null for "
-            "none)."
-        ) from error
+        raise WrongUsage(ErrorCode.FOLDER_CLOSED, why=error.strerror) from error
     except OSError:
         return False
 

@@ -1,10 +1,10 @@
 """Every error of the program, grouped by what the caller does about it.
 
 HubSpotSyncError
-├── WrongUsage            nothing was done; the operator mends a setting or an argument   (exit 2)
+├── WrongUsage            nothing was done; the operator fixes a setting or an argument   (exit 2)
 │   └── SettingsError     all faulty settings at once
 ├── Refused               the command may not touch what it was asked to touch            (exit 1)
-├── RunStopped            the run ends for every contact; no contact pays an attempt      (exit 3)
+├── RunStopped            the run ends for every contact; none consumes an attempt        (exit 3)
 │   ├── HubSpotDenied     401 or 403: the token is not accepted, or may not do this
 │   ├── PropertyMissing   HubSpot lacks one of our custom properties
 │   ├── MappingUnfit      the portal does not have what the mapping file fills
@@ -25,21 +25,39 @@ HubSpotSyncError
     └── Unavailable       HubSpot gave no usable answer, though it was asked several times
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
+
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.sentences import Message
 
 
 class HubSpotSyncError(Exception):
     """The root: its text says what happened, to which contact or setting, and what to do.
 
+    Args:
+        code: what happened, for programs.
+        data: what the sentence of that code names, and more.
+
     Attributes:
+        message: the sentence, with its code and its data.
         exit_code: what the process ends with where this error ends it.
         correlation_id: what HubSpot's support asks for; None where no answer led to this error.
     """
 
     exit_code = 3
-    correlation_id: str | None = None
+
+    def __init__(self, code: ErrorCode, **data: Any) -> None:
+        self.message = Message(code, **data)
+        self.correlation_id: str | None = data.get("correlation_id")
+        super().__init__(self.message)
+
+    @property
+    def code(self) -> ErrorCode:
+        """What happened, for programs."""
+        return self.message.code
 
     def but(self, **data: object) -> Self:
         """Return a copy with other data, to be raised `from` this one, which stays as it is.
@@ -54,7 +72,7 @@ class HubSpotSyncError(Exception):
             getattr(self, name)
         # Not by calling the class: what it wants to be given differs from class to class.
         other = type(self).__new__(type(self), *self.args)
-        vars(other).update(vars(self) | data)
+        vars(other).update(vars(self) | data | {"message": self.message.knowing(data)})
         return other
 
 
@@ -71,9 +89,9 @@ class SettingsError(WrongUsage):
         faults: one sentence a setting: its name, what it holds, what it may hold.
     """
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, faults: Sequence[Message]) -> None:
+        super().__init__(ErrorCode.SETTINGS_WRONG, faults=tuple(faults))
+        self.faults = list(faults)
 
 
 class Refused(HubSpotSyncError):
@@ -89,6 +107,11 @@ class RunStopped(HubSpotSyncError):
 class HubSpotDenied(RunStopped):
     """HubSpot does not accept the token (401), or the token lacks a scope (403)."""
 
+    @property
+    def alarm(self) -> Message:
+        """What the log says of it at the level to which alarms listen."""
+        return Message(ErrorCode.TOKEN_DENIED, correlation_id=self.correlation_id or "none")
+
 
 class PropertyMissing(RunStopped):
     """HubSpot does not have one of the custom properties that the mapping fills."""
@@ -102,7 +125,7 @@ class MappingUnfit(RunStopped):
     """
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
+        super().__init__(ErrorCode.MAPPING_UNFIT, unfit="\n".join(faults))
         self.faults = faults
 
 
@@ -126,26 +149,23 @@ class QuotaSpent(RunStopped):
 
     def __init__(
         self,
-        message: str,
+        code: ErrorCode,
         *,
         resume_at: datetime | None = None,
         is_daily: bool = False,
         kept_back: bool = False,
+        **data: Any,
     ) -> None:
-        super().__init__(message)
+        super().__init__(code, resume_at=resume_at, **data)
         self.resume_at = resume_at
         self.is_daily = is_daily
         self.kept_back = kept_back
 
     def until(self, next_day: datetime) -> "QuotaSpent":
         """Return this end of a day's quota with the hour at which the next begins."""
-        return QuotaSpent(
-            f"{self} It can go on at {next_day:%Y-%m-%d %H:%M} UTC, midnight in the portal's time "
-            "zone.",
-            resume_at=next_day,
-            is_daily=self.is_daily,
-            kept_back=self.kept_back,
-        )
+        hour = {"resume_at": next_day, "next_day": next_day}
+        kind = {"is_daily": self.is_daily, "kept_back": self.kept_back}
+        return QuotaSpent(self.code, **{**self.message.data, **hour, **kind})
 
 
 class EveryoneRefused(RunStopped):
@@ -171,8 +191,8 @@ class RowRefused(DatabaseUnavailable):
         why: the SQLSTATE and the name of the rule, in ASCII and without anything the row holds.
     """
 
-    def __init__(self, message: str, *, why: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: ErrorCode, *, why: str, **data: Any) -> None:
+        super().__init__(code, why=why, **data)
         self.why = why
 
 
@@ -219,18 +239,24 @@ class ContactRejected(HubSpotSyncError):
 
     def __init__(
         self,
-        message: str,
+        code: ErrorCode,
         *,
         signature: Signature,
         permanent: bool = False,
         by_account: bool = False,
         correlation_id: str | None = None,
+        **data: Any,
     ) -> None:
-        super().__init__(message)
+        super().__init__(
+            code,
+            hubspot_code=signature.code,
+            property_name=signature.property_name,
+            correlation_id=correlation_id,
+            **data,
+        )
         self.signature = signature
         self.permanent = permanent
         self.by_account = by_account
-        self.correlation_id = correlation_id
 
 
 class Conflict(HubSpotSyncError):
@@ -240,8 +266,8 @@ class Conflict(HubSpotSyncError):
         existing_id: the record id of the contact that owns the email, if the answer named it.
     """
 
-    def __init__(self, message: str, *, existing_id: str | None) -> None:
-        super().__init__(message)
+    def __init__(self, code: ErrorCode, *, existing_id: str | None, **data: Any) -> None:
+        super().__init__(code, existing_id=existing_id, **data)
         self.existing_id = existing_id
 
 
@@ -261,13 +287,14 @@ class Unavailable(HubSpotSyncError):
 
     def __init__(
         self,
-        message: str,
+        code: ErrorCode,
         *,
         wait_seconds: float | None = None,
         outcome_unknown: bool = False,
         rate_limited: bool = False,
+        **data: Any,
     ) -> None:
-        super().__init__(message)
+        super().__init__(code, wait_seconds=wait_seconds, **data)
         self.wait_seconds = wait_seconds
         self.outcome_unknown = outcome_unknown
         self.rate_limited = rate_limited

@@ -74,7 +74,6 @@ class Ledger:
             attempts=self._attempts,
             hubspot_contact_id=settlement.hubspot_contact_id,
             error=settlement.error,
-            code=settlement.code,
             next_retry_at=settlement.next_retry_at,
             shared_with=tuple(shared_with),
             is_takeover=claim.is_takeover,

@@ -14,8 +14,10 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from hubspot_sync.clock import start_deaf
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.report import ContactReport, contact_to_json
+from hubspot_sync.sentences import Message
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,9 @@ class OutcomeFile:
         try:
             self._descriptor = self._open()
         except OSError as error:
-            raise WrongUsage(f"--report {path} cannot be written ({error.strerror}).") from error
+            raise WrongUsage(
+                ErrorCode.REPORT_NOT_WRITABLE, path=path, why=error.strerror
+            ) from error
         self._thread = threading.Thread(target=self._write_all, name="report", daemon=True)
 
     def __enter__(self) -> Self:
@@ -134,11 +138,7 @@ class OutcomeFile:
 
     def _give_up(self, fault: OSError) -> None:
         if self._is_whole:
-            log.warning(
-                "--report %s is not whole: %s; the run goes on, and the table has every outcome",
-                self._path,
-                fault.strerror,
-            )
+            log.warning(Message(ErrorCode.REPORT_NOT_WHOLE, path=self._path, why=fault.strerror))
         self._is_whole = False
 
 

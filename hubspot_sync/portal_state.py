@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Interrupted
 from hubspot_sync.rules.mapping import PropertyMapping
 
@@ -45,7 +46,7 @@ class PortalState:
         with self._mapping_lock:
             if self._mapping is None:
                 if self._pulse.is_ending:
-                    raise Interrupted("the run was asked to end")
+                    raise Interrupted(ErrorCode.RUN_ENDING)
                 from hubspot_sync.hubspot.portal import look_at_portal
 
                 self._mapping = look_at_portal(client, self._wanted, self._portal_id)

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from hubspot_sync.rules.advice import Reason, reason_of
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.rules.advice import Reason, reason_for
 from hubspot_sync.rules.mail import Group, Summary
 from hubspot_sync.rules.mapping import CustomProperty
 from hubspot_sync.rules.pace import Quota
 from hubspot_sync.rules.policies import Dropped, Kept
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.rules.source import Key
+from hubspot_sync.sentences import Message
 
 SCHEMA_VERSION = 2
 """Of the JSON documents; it changes when a field changes its meaning or goes."""
@@ -65,7 +67,6 @@ class ContactReport:
     Attributes:
         attempt: counted from 1.
         attempts: how many it has in all.
-        code: what refused it: HubSpot's code or one of ours.
         shared_with: contacts with the same email, which had the same delivery.
         is_takeover: an earlier run died holding it.
         ended_at: when its row was written, by this machine's clock.
@@ -77,12 +78,11 @@ class ContactReport:
     attempt: int
     attempts: int
     hubspot_contact_id: str | None = None
-    error: str | None = None
+    error: Message | None = None
     next_retry_at: datetime | None = None
     shared_with: tuple[Key, ...] = ()
     is_takeover: bool = False
     ended_at: datetime | None = None
-    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class RunReport:
     command: str
     run_id: str
     state: RunState
-    reason: str | None = None
+    reason: Message | None = None
     counts: dict[OutcomeName, int] = field(default_factory=dict)
     requests: int = 0
     seconds: float = 0.0
@@ -113,10 +113,10 @@ class RunReport:
     quota: Quota | None = None
     taken_over: int = 0
     undelivered: tuple[Group, ...] = ()
-    notices: tuple[str, ...] = ()
+    notices: tuple[Message, ...] = ()
 
     @classmethod
-    def of_nothing(cls, run_id: str, state: RunState, reason: str) -> "RunReport":
+    def of_nothing(cls, run_id: str, state: RunState, reason: Message) -> "RunReport":
         """Return the report of a run of `sync-queue` that did not begin."""
         return cls(command="sync-queue", run_id=run_id, state=state, reason=reason)
 
@@ -192,7 +192,7 @@ class PlannedContact:
     email: str | None
     action: PlannedAction
     hubspot_contact_id: str | None = None
-    message: str | None = None
+    message: Message | None = None
     changes: tuple[PropertyChange, ...] = ()
     unchanged: int = 0
     shared_with: tuple[Key, ...] = ()
@@ -226,7 +226,7 @@ class CheckState(StrEnum):
     """What `doctor` found about one thing."""
 
     OK = "ok"
-    MEND = "mend"
+    FIX = "fix"
     UNREACHABLE = "unreachable"
     UNKNOWN = "not checked"
 
@@ -238,13 +238,20 @@ class Check:
     Attributes:
         about: what it is about, in a word or two.
         words: what was found.
-        mend: what to do, where something is to be done: a command, or where to click.
+        fix: what to do, where something is to be done: a command, or where to click.
+        code: what was found, for programs; None where it is well.
     """
 
     about: str
     state: CheckState
     words: str
-    mend: str = ""
+    fix: str = ""
+    code: ErrorCode | None = None
+
+    @classmethod
+    def of(cls, about: str, state: CheckState, found: Message) -> "Check":
+        """Return a check that found trouble."""
+        return cls(about, state, found.what, found.fix, found.code)
 
 
 class Tally:
@@ -265,7 +272,7 @@ class Tally:
         self.taken_over += contact.is_takeover
         if contact.outcome not in UNDELIVERED:
             return
-        kind = (contact.outcome, reason_of(contact.error or ""))
+        kind = (contact.outcome, reason_for(contact.error))
         if kind not in self._counts and len(self._counts) >= MOST_REASONS:
             kind = (contact.outcome, OTHER_REASONS)
         self._counts[kind] += 1
@@ -291,6 +298,7 @@ def run_to_json(report: RunReport) -> dict[str, object]:
         "run_id": report.run_id,
         "state": report.state,
         "reason": report.reason,
+        "error_code": code_of(report.reason),
         "counts": counts,
         "requests": report.requests,
         "seconds": round(report.seconds, 3),
@@ -306,5 +314,11 @@ def contact_to_json(contact: ContactReport) -> dict[str, object]:
         "outcome": contact.outcome,
         "hubspot_contact_id": contact.hubspot_contact_id,
         "error": contact.error,
+        "error_code": code_of(contact.error),
         "next_retry_at": contact.next_retry_at.isoformat() if contact.next_retry_at else None,
     }
+
+
+def code_of(message: Message | None) -> str | None:
+    """Return the code of a message as JSON shows it."""
+    return message.code if message is not None else None

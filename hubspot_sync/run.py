@@ -80,12 +80,7 @@ class Run:
     def stop(self, stop: RunStopped) -> None:
         """End the run for all workers: no further request starts."""
         if isinstance(stop, HubSpotDenied):
-            log.critical(
-                "HubSpot refuses the token, or what it asks for; no contact can be delivered; "
-                "correlation id %s",
-                stop.correlation_id or "none",
-                extra={"correlation_id": stop.correlation_id},
-            )
+            log.critical(stop.alarm, extra={"correlation_id": stop.correlation_id})
         self.reasons.stopped(stop)
         self.pulse.ending.ask()
 

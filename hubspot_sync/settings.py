@@ -6,13 +6,14 @@ setting, and a test holds them to it.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.rules.mail import Mail
 from hubspot_sync.rules.mapping import (
@@ -23,6 +24,7 @@ from hubspot_sync.rules.mapping import (
 )
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.source import BUILT_IN_SOURCE, Source
+from hubspot_sync.sentences import Message
 
 DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
 DEFAULT_BASE_URL = "https://api.hubapi.com"
@@ -113,14 +115,8 @@ class Settings:
         if self.api_key:
             return
         if self.api_key_source != "HUBSPOT_API_KEY":
-            raise WrongUsage(
-                f"The file that {self.api_key_source} names is empty: put the private app token or "
-                "service key of your HubSpot portal into it."
-            )
-        raise WrongUsage(
-            "HUBSPOT_API_KEY is empty: set it to a private app token or service key of your "
-            "HubSpot portal."
-        )
+            raise WrongUsage(ErrorCode.API_KEY_FILE_EMPTY, setting=self.api_key_source)
+        raise WrongUsage(ErrorCode.API_KEY_EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +136,14 @@ class UnknownName:
     meant: str | None
     is_fault: bool
 
+    @property
+    def message(self) -> Message:
+        """What is said of it."""
+        code = ErrorCode.SETTING_IGNORED
+        if self.is_fault:
+            code = ErrorCode.SETTING_MISSPELT if self.meant else ErrorCode.SETTING_UNKNOWN
+        return Message(code, name=self.name, place=self.place, meant=self.meant)
+
 
 def are_there(names: Iterable[str]) -> bool:
     """Tell whether any setting is set, be it to nothing."""
@@ -158,25 +162,15 @@ def load_settings(
     Raises:
         SettingsError: with one sentence for each setting that is wrong.
     """
-    faults = []
-    for unknown in unknown_names(environment, in_file):
-        if unknown.is_fault and unknown.meant:
-            faults.append(
-                f"{unknown.name} in the {unknown.place} is not a setting. Did you mean "
-                f"{unknown.meant}? Correct the name, or remove it."
-            )
-        elif unknown.is_fault:
-            faults.append(
-                f"{unknown.name} in the {unknown.place} is not a setting, and its prefix is ours: "
-                "remove it, or look up the name in the README."
-            )
+    unknown = unknown_names(environment, in_file)
+    faults = [each.message for each in unknown if each.is_fault]
     settings, wrong_values = read_values({**in_file, **environment})
     if faults or wrong_values:
         raise SettingsError(faults + wrong_values)
     return settings
 
 
-def read_values(variables: Mapping[str, str]) -> tuple[Settings, list[str]]:
+def read_values(variables: Mapping[str, str]) -> tuple[Settings, list[Message]]:
     """Return the settings, and a sentence for each value that is wrong.
 
     In place of a value that is wrong the settings have its default.
@@ -269,16 +263,9 @@ def _read(read: "_Reader") -> Settings:
     return Settings(
         api_key=read.token("HUBSPOT_API_KEY"),
         api_key_source=read.token_source,
-        portal_id=read.text("HUBSPOT_PORTAL_ID", "", _portal_id, "a number, or nothing") or None,
-        base_url=read.text(
-            "HUBSPOT_API_BASE_URL",
-            DEFAULT_BASE_URL,
-            _base_url,
-            "an https:// address (http:// on this machine only), without a path",
-        ),
-        api_version=read.text(
-            "HUBSPOT_API_VERSION", "v3", _api_version, "v3, or a dated version such as 2026-09"
-        ),
+        portal_id=read.text("HUBSPOT_PORTAL_ID", "", _portal_id) or None,
+        base_url=read.text("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL, _base_url),
+        api_version=read.text("HUBSPOT_API_VERSION", "v3", _api_version),
         request_timeout=timedelta(seconds=read.number("HUBSPOT_TIMEOUT_SECONDS", 30, 1, 300)),
         database_url=read.database_url("DATABASE_URL", DEFAULT_DATABASE_URL),
         interval=timedelta(
@@ -307,23 +294,22 @@ def _read(read: "_Reader") -> Settings:
     )
 
 
-def _faults_between(settings: Settings, faulty: set[str]) -> list[str]:
+def _faults_between(settings: Settings, faulty: set[str]) -> list[Message]:
     """Return the faults of values that are good alone, but not together."""
     faults = []
     needed = LEASE_TIMEOUTS * settings.request_timeout + LEASE_SLACK
     if settings.lease < needed and not faulty & _LEASE_SETTINGS:
         faults.append(
-            f"HUBSPOT_SYNC_LEASE_MINUTES is {settings.lease // timedelta(minutes=1)}: with "
-            f"HUBSPOT_TIMEOUT_SECONDS {settings.request_timeout.total_seconds():.0f} it must be "
-            f"at least {-(-needed // timedelta(minutes=1))}, or a claim could end while its "
-            "requests still run."
+            Message(
+                ErrorCode.LEASE_TOO_SHORT,
+                minutes=settings.lease // timedelta(minutes=1),
+                seconds=settings.request_timeout.total_seconds(),
+                least=-(-needed // timedelta(minutes=1)),
+            )
         )
     names = settings.property_names
     if len({names.domain_id, names.page_id, names.sync_date}) < 3:
-        faults.append(
-            "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID, …_PAGE_ID and …_SYNC_DATE must be three different "
-            f"names, not {names.domain_id}, {names.page_id} and {names.sync_date}."
-        )
+        faults.append(Message(ErrorCode.PROPERTY_NAMES_EQUAL, **asdict(names)))
     return faults
 
 
@@ -334,21 +320,24 @@ class _Reader:
         self._variables = variables
         self._token = variables.get("HUBSPOT_API_KEY", "").strip()
         self.token_source = "HUBSPOT_API_KEY"  # noqa: S105 - a name
-        self.faults: list[str] = []
+        self.faults: list[Message] = []
         self.faulty: set[str] = set()
         self.known: set[str] = set()
 
     def text(
-        self, name: str, default: str, check: Callable[[str], str | None], may_hold: str
+        self, name: str, default: str, check: Callable[[str], str | None], **bounds: int
     ) -> str:
         """Return the checked value; `check` gives its clean form, or None where it is wrong."""
         raw = self._raw(name) or default
         value = check(raw)
         if value is None:
-            self.faults.append(f"{name} is {self._shown(raw)}; it must be {may_hold}.")
+            self._blame(ErrorCode.SETTING_WRONG, name, value=self._shown(raw), **bounds)
             self.faulty.add(name)
             return default
         return value
+
+    def _blame(self, code: ErrorCode, setting: str, **data: object) -> None:
+        self.faults.append(Message(code, setting=setting, **data))
 
     def _raw(self, name: str) -> str:
         self.known.add(name)
@@ -365,19 +354,19 @@ class _Reader:
             is_number = raw.isascii() and raw.isdigit() and len(raw) <= len(str(most))
             return raw if is_number and least <= int(raw) <= most else None
 
-        return int(self.text(name, str(default), check, f"a whole number from {least} to {most}"))
+        return int(self.text(name, str(default), check, least=least, most=most))
 
     def boolean(self, name: str, *, default: bool) -> bool:
         def check(raw: str) -> str | None:
             return raw.lower() if raw.lower() in _TRUE + _FALSE else None
 
-        return self.text(name, str(default).lower(), check, "true or false") in _TRUE
+        return self.text(name, str(default).lower(), check) in _TRUE
 
     def mail(self, name: str) -> Mail:
         def check(raw: str) -> str | None:
             return raw.lower() if raw.lower() in set(Mail) else None
 
-        return Mail(self.text(name, Mail.STOPS, check, "stops or failures"))
+        return Mail(self.text(name, Mail.STOPS, check))
 
     def token(self, name: str) -> str:
         value = self._raw(name)
@@ -389,23 +378,19 @@ class _Reader:
             self._token = self._token or value
         if not re.fullmatch(r"[\x21-\x7e]*", value):
             # Its value is not shown: it is a secret even where it is mistyped.
-            self.faults.append(
-                f"{name} holds blanks or characters that no token has; copy the private app token "
-                "or service key again."
-            )
+            self._blame(ErrorCode.API_KEY_MALFORMED, name)
         return value
 
     def _token_in(self, file: str, name: str, beside: str) -> str:
         if beside:
-            self.faults.append(f"{name} and {name}_FILE are both set: keep one of them.")
+            self._blame(ErrorCode.API_KEY_SET_TWICE, name)
             return ""
         try:
             return Path(file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no text"
-            self.faults.append(
-                f"{name}_FILE is {self._shown(file)}, which cannot be read ({why}); it must name a "
-                "file that holds the private app token or service key alone."
+            why = error.strerror if isinstance(error, OSError) else None
+            self._blame(
+                ErrorCode.API_KEY_FILE_UNREADABLE, f"{name}_FILE", value=self._shown(file), why=why
             )
             return ""
 
@@ -417,15 +402,14 @@ class _Reader:
         if not found or dialect is None or not rest.strip("/") or ":memory:" in rest:
             # Its value is not shown: it holds a password.
             is_scheme = found and re.fullmatch(r"[a-z][a-z0-9+.-]{0,30}", scheme)
-            held = f"begins with {scheme!r}" if is_scheme else "is not an address"
-            self.faults.append(
-                f"{name} {held}; it must be a PostgreSQL address (postgresql://user:password@host:"
-                "5432/database) or a file (sqlite:///contacts.db)."
-            )
+            if is_scheme:
+                self._blame(ErrorCode.DATABASE_URL_UNSUPPORTED, name, scheme=repr(scheme))
+            else:
+                self._blame(ErrorCode.DATABASE_URL_NO_ADDRESS, name)
             return default
         if rest.partition("?")[0].count("@") > 1:
             # What follows the first one would count as the host, and be shown as such.
-            self.faults.append(f"{name} has more than one @: write the password's as %40.")
+            self._blame(ErrorCode.DATABASE_URL_AMBIGUOUS, name)
             return default
         return f"{dialect}://{rest}"
 
@@ -434,25 +418,19 @@ class _Reader:
         is_url = _HEARTBEAT_URL.fullmatch(raw) is not None
         # Its value is not shown: whoever has it can ping in our name.
         if raw and not is_url:
-            self.faults.append(
-                f"{name} is not a ping URL; it must be an http:// or https:// address without "
-                "blanks, password, ? or #, such as https://hc-ping.com/ and the check's id."
-            )
+            self._blame(ErrorCode.HEARTBEAT_URL_MALFORMED, name)
         url = raw.rstrip("/")
         kind = url[url.rfind("/") :]
         if is_url and _PING_KIND.fullmatch(kind):
             # With it every ping, the end's too, would be of that kind, and no monitor would ring.
-            self.faults.append(
-                f"{name} ends in {kind}; it must be the ping URL alone, for the runs add that "
-                "themselves."
-            )
+            self._blame(ErrorCode.HEARTBEAT_URL_ENDS_IN_KIND, name, kind=kind)
         return url or None
 
     def metrics_file(self, name: str) -> Path | None:
         def check(raw: str) -> str | None:
             return raw if not raw or (raw.endswith(".prom") and Path(raw).is_absolute()) else None
 
-        raw = self.text(name, "", check, "an absolute path that ends in .prom, or nothing")
+        raw = self.text(name, "", check)
         return Path(raw) if raw else None
 
     def property_name(self, role: str, default: str) -> str:
@@ -462,8 +440,6 @@ class _Reader:
             lambda raw: (
                 raw if _PROPERTY_NAME.fullmatch(raw) and raw not in STANDARD_PROPERTIES else None
             ),
-            "HubSpot's internal name of a property of your own: lower-case letters, digits and _, "
-            "beginning with a letter",
         )
 
 

@@ -3,18 +3,12 @@
 import threading
 from collections.abc import Mapping
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import DatabaseUnavailable, RunStopped
 from hubspot_sync.report import DELIVERED
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.rules.words import one_line
-
-_TOO_SLOW = (
-    "HubSpot did not confirm within the lease what was sent. It goes out again; where that is "
-    "often so, raise HUBSPOT_SYNC_LEASE_MINUTES."
-)
-
-_SAFE = "The contacts are safe in the queue."
-"""What a run adds to why it stopped; errors do not say it, for other commands touch no queue."""
+from hubspot_sync.sentences import Message, with_assurance
 
 LONGEST_REASON = 1_000
 """Characters of the sentence that says why a run stopped; it may repeat HubSpot's words."""
@@ -25,21 +19,21 @@ class StopReasons:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stop: str | None = None
-        self._remark: str | None = None
-        self._hold_up: str | None = None
+        self._stop: Message | None = None
+        self._remark: Message | None = None
+        self._hold_up: Message | None = None
 
     def stopped(self, stop: RunStopped) -> None:
         """Keep what ended the run for all workers."""
         with self._lock:
             self._stop = self._stop or _reason_of(stop)
 
-    def remark(self, words: str) -> None:
+    def remark(self, words: Message) -> None:
         """Keep why contacts were stopped though the run goes on: the account refuses them."""
         with self._lock:
-            self._remark = self._remark or one_line(words, LONGEST_REASON)
+            self._remark = self._remark or _fitted(words)
 
-    def held_up(self, words: str) -> None:
+    def held_up(self, words: Message) -> None:
         """Keep why contacts have to wait; it is the run's reason where none was delivered."""
         with self._lock:
             self._hold_up = _with_assurance(words)
@@ -50,7 +44,9 @@ class StopReasons:
         with self._lock:
             return self._stop is not None
 
-    def reason(self, counts: Mapping[OutcomeName, int], ending: str | None = None) -> str | None:
+    def reason(
+        self, counts: Mapping[OutcomeName, int], ending: Message | None = None
+    ) -> Message | None:
         """Return why not everything that was claimed could be delivered.
 
         Args:
@@ -62,7 +58,9 @@ class StopReasons:
         """
         with self._lock:
             reason = self._stop or self._remark or ending
-            return reason or (self._hold_up or _TOO_SLOW if _is_vain(counts) else None)
+            if reason or not _is_vain(counts):
+                return reason
+            return self._hold_up or Message(ErrorCode.NOTHING_CONFIRMED)
 
 
 def _is_vain(counts: Mapping[OutcomeName, int]) -> bool:
@@ -74,12 +72,16 @@ def _is_vain(counts: Mapping[OutcomeName, int]) -> bool:
     return bool(counts.get(OutcomeName.STOPPED, 0)) and not has_delivered
 
 
-def _reason_of(stop: RunStopped) -> str:
+def _reason_of(stop: RunStopped) -> Message:
     if isinstance(stop, DatabaseUnavailable):
         # Its words tell what becomes of the contacts, which depends on what had been sent.
-        return one_line(str(stop), LONGEST_REASON)
-    return _with_assurance(str(stop))
+        return _fitted(stop.message)
+    return _with_assurance(stop.message)
 
 
-def _with_assurance(words: str) -> str:
-    return f"{one_line(words, LONGEST_REASON).rstrip('.')}. {_SAFE}"
+def _with_assurance(words: Message) -> Message:
+    return words.as_text(with_assurance(_fitted(words)))
+
+
+def _fitted(words: Message) -> Message:
+    return words.as_text(one_line(words, LONGEST_REASON))

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hubspot_sync.clock import Pulse, start_deaf
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import DatabaseUnavailable, RunStopped, WrongUsage
 from hubspot_sync.report import ContactReport, RunReport, new_run_id
 from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.source import Key
 from hubspot_sync.run import Plan, Run
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.worker import BATCH, Worker
 
@@ -114,14 +116,12 @@ class Sync:
             if not self._run.ledger.claimed:
                 raise
             # The table was there when the run began; its account must not be lost with it.
-            self._run.stop(DatabaseUnavailable(str(gone)))
+            self._run.stop(DatabaseUnavailable(gone.code, **gone.message.data))
 
     def _report(self, command: str) -> RunReport:
         run, ledger = self._run, self._run.ledger
         signal = run.pulse.ending.signal
-        ending = (
-            f"{signal.name} asked the run to end; what was not sent is queued." if signal else None
-        )
+        ending = Message(ErrorCode.SIGNAL, signal=signal.name) if signal else None
         counts = ledger.counts
         reason = run.reasons.reason(counts, ending)
         return RunReport(
@@ -148,14 +148,9 @@ class Sync:
             return None
 
 
-def _notices(refused: Mapping[Key, str]) -> tuple[str, ...]:
+def _notices(refused: Mapping[Key, str]) -> tuple[Message, ...]:
     """Say which contacts the database did not let the run claim."""
     if not refused:
         return ()
     contact_id, why = next(iter(refused.items()))
-    words = (
-        f"The database does not let the run claim {len(refused):,} of the contacts, such as "
-        f"{contact_id} ({why}). Look at the table's constraints, triggers and rules; the others "
-        "went on."
-    )
-    return (words,)
+    return (Message(ErrorCode.CLAIM_REFUSED, count=len(refused), contact=contact_id, why=why),)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     DatabaseUnavailable,
     EveryoneRefused,
@@ -29,7 +30,7 @@ from hubspot_sync.rules.circuit_breaker import (
 from hubspot_sync.rules.grouping import Group, group_by_email
 from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.mapping import Contact, PropertyMapping, email_fault
-from hubspot_sync.rules.reaction import RATE_LIMITED
+from hubspot_sync.rules.reaction import RATE_LIMITED, not_confirmed
 from hubspot_sync.rules.rejection import rejection_of, usable_fields
 from hubspot_sync.rules.settlement import (
     UNDELIVERED,
@@ -45,6 +46,7 @@ from hubspot_sync.rules.settlement import (
 from hubspot_sync.rules.shaping import RunContext, Shaped, to_properties
 from hubspot_sync.rules.source import Key
 from hubspot_sync.run import Run
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.settling import Delivery
 
@@ -145,7 +147,7 @@ class Worker:
         self._start_lease()
         claim = self._queue.claim_one(contact_id, force=force)
         if isinstance(claim, Held):
-            raise Refused(f"Contact {contact_id} was not sent: {claim.reason}.")
+            raise Refused(ErrorCode.CONTACT_NOT_SENT, contact=contact_id, reason=claim.reason)
         self._work([claim], carefully=True)
 
     def close(self) -> None:
@@ -184,14 +186,14 @@ class Worker:
         """Give what may have been written its outcome; a stop goes on to the run."""
         if isinstance(why, Interrupted):
             log.info("no further request starts: %s", why)
-            self._stop_groups(exposure.unconfirmed, f"{why} before HubSpot confirmed it")
+            self._stop_groups(exposure.unconfirmed, not_confirmed(why))
             return
         told = self._with_hour(why)
         # Nobody pays for what is everyone's, those whose refusal was still open included.
-        self._withheld = [(claim, Stopped(str(told))) for claim, _ in self._withheld]
-        self._stop_groups(exposure.unconfirmed, str(told))
+        self._withheld = [(claim, Stopped(told.message)) for claim, _ in self._withheld]
+        self._stop_groups(exposure.unconfirmed, told.message)
         if not (isinstance(told, QuotaSpent) and told.kept_back):
-            self._stop_groups(exposure.refused, str(told))
+            self._stop_groups(exposure.refused, told.message)
         raise told from why
 
     def _with_hour(self, stop: RunStopped) -> RunStopped:
@@ -261,7 +263,7 @@ class Worker:
     def _stumble(self, fault: Exception, group: Group | None) -> Outcome:
         return Failed(self._own_fault(fault, group.contact if group else None))
 
-    def _own_fault(self, fault: Exception, contact: Contact | None = None) -> str:
+    def _own_fault(self, fault: Exception, contact: Contact | None = None) -> Message:
         log.info(
             "hubspot-sync stumbled over contact %s (%s)",
             contact.id if contact else "(one of a batch)",
@@ -269,10 +271,7 @@ class Worker:
             extra={"contact_id": str(contact.id)} if contact else None,
         )
         log.debug("how it happened", exc_info=fault)
-        return (
-            f"hubspot-sync could not handle this contact ({type(fault).__name__}). That is a fault "
-            "of the program: run sync-one on it with --verbose, and report what it says."
-        )
+        return Message(ErrorCode.OUR_FAULT, fault=type(fault).__name__)
 
     def _conclude(self, ends: Ends) -> None:
         """Settle contacts, except where a refusal may yet turn out to be everyone's."""
@@ -299,7 +298,8 @@ class Worker:
             self._withheld = []
         self._settle(certain)
         if circuit is CircuitState.OPEN and self._withheld:
-            raise EveryoneRefused(said_of_everyone(self._withheld[-1][1], self._mapping))
+            told = said_of_everyone(self._withheld[-1][1], self._mapping)
+            raise EveryoneRefused(told.code, **told.data)
 
     def _note_refusal(self, group: Group, outcome: Failed | Rejected | Stopped) -> None:
         _log_refusal(group, outcome)
@@ -318,7 +318,7 @@ class Worker:
             if member.id in self._waiting
         ]
 
-    def _stop_groups(self, groups: Iterable[Group], reason: str) -> None:
+    def _stop_groups(self, groups: Iterable[Group], reason: Message) -> None:
         """Mark as stopped what may have been written, or was in the request that was refused."""
         for group in groups:
             self._withheld += self._deliveries(group, Stopped(reason))
@@ -364,7 +364,7 @@ class Worker:
             settlements = self._queue.settle(deliveries)
         except WrongUsage as gone:
             # The table was there when these were claimed: it is the database that went away.
-            raise DatabaseUnavailable(str(gone)) from gone
+            raise DatabaseUnavailable(gone.code, **gone.message.data) from gone
         settled = {settlement.claim.contact.id for settlement in settlements}
         self._unsettled = [entry for entry in self._unsettled if entry[0].contact.id not in settled]
         for settlement in settlements:
@@ -383,7 +383,11 @@ def _log_refusal(group: Group, outcome: Failed | Rejected | Stopped) -> None:
             who,
             outcome.signature,
             outcome.correlation_id or "none",
-            extra={"contact_id": str(member.id), "correlation_id": outcome.correlation_id},
+            extra={
+                "contact_id": str(member.id),
+                "correlation_id": outcome.correlation_id,
+                "error_code": outcome.message.code,
+            },
         )
 
 

@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from hubspot_sync import console
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import RunStopped, SettingsError
 from hubspot_sync.report import (
     ContactReport,
+    LogFormat,
     PlannedAction,
     PlannedContact,
     PropertyReport,
@@ -33,11 +35,12 @@ from hubspot_sync.report import (
 )
 from hubspot_sync.rules.lifecycle import Row
 from hubspot_sync.rules.mapping import CustomProperty
-from hubspot_sync.rules.settlement import OutcomeName, error_text
+from hubspot_sync.rules.settlement import OutcomeName, shown_error
 from hubspot_sync.rules.words import visible
 from hubspot_sync.store.marking import Preview
 from tests.contacts import scraped
 from tests.for_each import for_each
+from tests.messages import said
 
 EXAMPLES = 5 * int(os.environ.get("STRANGERS_EXAMPLES", "6"))
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -90,7 +93,8 @@ def check_table(show: Callable[[], object], columns: str, rows: int) -> str:
 
 def contact(email: str | None, error: str = "", hubspot_id: str | None = "20001") -> ContactReport:
     return ContactReport(
-        KEY, email, OutcomeName.SUPERSEDED, 4, 4, hubspot_id, error_text(error) or None, NOW,
+        KEY, email, OutcomeName.SUPERSEDED, 4, 4, hubspot_id,
+        shown_error(said(error)) if error else None, NOW,
         ended_at=NOW,
     )  # fmt: skip
 
@@ -100,7 +104,7 @@ def run_report(*contacts: ContactReport, reason: str | None = None) -> RunReport
         command="sync-queue",
         run_id="5d0c0ffe",
         state=RunState.STOPPED if reason else RunState.DONE,
-        reason=reason,
+        reason=said(reason) if reason else None,
         counts={OutcomeName.SUPERSEDED: len(contacts)},
         contacts=contacts,
     )
@@ -139,7 +143,8 @@ def test_table_of_a_run_obeys_no_word(columns: str, told: list[tuple[str | None,
 @example([(odd, odd) for odd in (*ODD, *MARKUP)])
 def test_table_of_a_dry_run_obeys_no_word(columns: str, told: list[tuple[str | None, str]]) -> None:
     plans = [
-        PlannedContact(KEY, email, PlannedAction.FAIL, "20001", error) for email, error in told
+        PlannedContact(KEY, email, PlannedAction.FAIL, "20001", said(error))
+        for email, error in told
     ]
     check_table(
         lambda: console.show_plan(plans, 9, command="sync-queue", as_json=False),
@@ -167,7 +172,7 @@ def test_table_of_a_reset_obeys_no_word(
 def test_markup_is_shown_as_it_is(columns: str, markup: str) -> None:
     email = f"{markup}@x.org"
     report = run_report(contact(email, error=f"no {markup}"))
-    plans = [PlannedContact(KEY, email, PlannedAction.FAIL, None, f"no {markup}")]
+    plans = [PlannedContact(KEY, email, PlannedAction.FAIL, None, said(f"no {markup}"))]
     rows = [row(email, error=f"no {markup}")]
     for show in (
         lambda: console.show_run(report, as_json=False),
@@ -189,7 +194,7 @@ def test_markup_is_shown_as_it_is(columns: str, markup: str) -> None:
         ),
         pytest.param(
             lambda long: console.show_plan(
-                [PlannedContact(KEY, long, PlannedAction.FAIL, None, long)],
+                [PlannedContact(KEY, long, PlannedAction.FAIL, None, said(long))],
                 None,
                 command="sync-one",
                 as_json=False,
@@ -271,7 +276,7 @@ def test_table_shows_no_more_than_fifty_rows() -> None:
 @cheaply
 @given(words)
 def test_sentences_and_errors_obey_no_word(told: str) -> None:
-    error = RunStopped(told)
+    error = RunStopped(ErrorCode.HUBSPOTS_WORDS, words=told)
     properties = [PropertyReport(CustomProperty("x", "x", "x", "x"), PropertyState.DIFFERS, told)]
     held = [{"id": "1", "properties": {"email": told, "firstname": told, "phone": told}}]
     for show in (
@@ -368,8 +373,19 @@ def test_log_is_quiet_below_a_warning_unless_verbose() -> None:
     assert logged(write, verbose=True).count("level") == 3
 
 
+def test_json_log_has_the_code_of_a_message() -> None:
+    err = io.StringIO()
+    with program_logging(), redirect_stderr(err):
+        console.start_logging(verbose=False, log_format=LogFormat.JSON)
+        logging.getLogger("hubspot_sync.test").warning(said("100 % odd"))
+        logging.getLogger("hubspot_sync.test").warning("odd")
+    first, second = map(json.loads, err.getvalue().splitlines())
+    assert (first["error_code"], first["message"]) == ("HUBSPOTS_WORDS", "100 % odd")
+    assert "error_code" not in second
+
+
 def test_settings_faults_are_a_line_each() -> None:
-    error = SettingsError(["A is '\x1b[31m'; no.", "B is '[b]'; no."])
+    error = SettingsError([said("A is '\x1b[31m'; no."), said("B is '[b]'; no.")])
     _, err = shown(lambda: console.show_error("status", error, as_json=False), "80")
     assert err.splitlines() == ["A is '�[31m'; no.", "B is '[b]'; no."]
 

@@ -19,6 +19,7 @@ from hubspot_sync.report import ContactReport
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.rules.source import Key
 from tests.conftest import Runs
+from tests.messages import said
 from tests.tables import Contacts
 
 MANY = 120
@@ -145,7 +146,7 @@ def test_reader_that_goes_away_is_told_once_and_ends_nothing(
             file.note(contact())
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "is not whole: Broken pipe" in record.getMessage()
+    assert "is incomplete: Broken pipe" in record.getMessage()
 
 
 def test_outcomes_that_fit_nowhere_are_told_once_and_the_others_are_written(
@@ -165,13 +166,15 @@ def test_outcomes_that_fit_nowhere_are_told_once_and_the_others_are_written(
         reader.read_in_background(stack)
         file.__exit__(None, None, None)
     (record,) = caplog.records
-    assert "is not whole: No such file or directory" in record.getMessage()
+    assert "is incomplete: No such file or directory" in record.getMessage()
     assert reader.ids[0] == str(contacts[0].id)
     assert len(reader.ids) < len(contacts)
 
 
 def test_words_that_no_encoding_has_are_escaped(tmp_path: Path) -> None:
-    odd = ContactReport(str(uuid4()), None, OutcomeName.FAILED, 1, 4, error="half \ud83d a face, é")
+    odd = ContactReport(
+        str(uuid4()), None, OutcomeName.FAILED, 1, 4, error=said("half \ud83d a face, é")
+    )
     with OutcomeFile(tmp_path / "out.jsonl", "run") as file:
         file.note(odd)
     text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")

@@ -24,11 +24,13 @@ from typer.core import TyperCommand, TyperGroup
 
 from hubspot_sync import __version__, console, errors
 from hubspot_sync.cli import app
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.report import ContactReport, RunReport, RunState
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, known_names, load_settings
 from tests.contacts import MAPPING
 from tests.for_each import for_each
+from tests.messages import sample
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "hubspot_sync"
@@ -126,6 +128,7 @@ def words_of_the_program() -> str:
                 words.append("".join(_part(value) for value in node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words.append(node.value)
+    words += map(sample, ErrorCode)
     return "\n".join(words)
 
 

@@ -36,7 +36,7 @@ DATABASE_URL = f"postgresql://app:{PASSWORD}@db.example.com:5432/contacts"
 def _faults(**variables: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load_settings(variables)
-    return caught.value.faults
+    return list(caught.value.faults)
 
 
 def _fault(**variables: str) -> str:
@@ -790,8 +790,8 @@ def test_heartbeat_url_that_cannot_be_one_is_not_shown(wrong: str) -> None:
 def test_heartbeat_url_is_taken_without_what_the_runs_add(kind: str) -> None:
     fault = _fault(HUBSPOT_SYNC_HEARTBEAT_URL=f"https://hc-ping.com/5d38{kind}")
     assert fault == (
-        f"HUBSPOT_SYNC_HEARTBEAT_URL ends in {kind.rstrip('/')}; it must be the ping URL alone, "
-        "for the runs add that themselves."
+        f"HUBSPOT_SYNC_HEARTBEAT_URL ends in {kind.rstrip('/')}; it must be the ping URL alone; "
+        "runs add that themselves."
     )
 
 
@@ -917,7 +917,7 @@ def test_env_file_that_is_a_folder_is_wrong_usage(tmp_path: Path) -> None:
 
 def test_env_file_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"HUBSPOT_PORTAL_ID=\xff\xfe\n")
-    with pytest.raises(WrongUsage, match=r"\.env is no text in UTF-8: write it anew"):
+    with pytest.raises(WrongUsage, match=r"\.env is not text in UTF-8: write it again"):
         read_env_file(None)
 
 

@@ -31,6 +31,7 @@ from hubspot_sync.cli.parts import (
     read_settings,
     source_table,
 )
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Refused, WrongUsage
 from hubspot_sync.report import (
     ContactReport,
@@ -41,6 +42,7 @@ from hubspot_sync.report import (
     new_run_id,
 )
 from hubspot_sync.rules.mail import Mail
+from hubspot_sync.sentences import Message
 from hubspot_sync.settings import Settings
 
 if TYPE_CHECKING:
@@ -107,9 +109,9 @@ def sync_queue(
     from hubspot_sync.monitors.watch import PATIENCE, RunEnd, watch_run
 
     if drain and limit is not None:
-        raise WrongUsage("--drain takes all that is due: use it, or --limit, but not both.")
+        raise WrongUsage(ErrorCode.DRAIN_WITH_LIMIT)
     if dry_run and (report or quiet):
-        raise WrongUsage("--report and --quiet are for runs, and a dry run is none.")
+        raise WrongUsage(ErrorCode.DRY_RUN_WITH_REPORT)
     settings = read_settings(env_file)
     settings = replace(settings, workers=workers or settings.workers)
     most = None if drain else limit or settings.batch_size
@@ -174,7 +176,7 @@ def sync_one(
         row = queue.read_one(key)
         held = queue.reason_to_hold(row, force=force)
         if held:
-            raise Refused(f"Contact {key} would not be sent: {held.reason}.")
+            raise Refused(ErrorCode.CONTACT_WOULD_NOT_BE_SENT, contact=key, reason=held.reason)
         planned = _plan_contacts(settings, queue, [row])
         console.show_plan(planned, None, command="sync-one", as_json=as_json)
         return 0
@@ -220,10 +222,7 @@ def _run_queue(run: _Begun, watch: "Watch") -> RunReport:
         return _show_not_begun(run, _disabled(settings, run.run_id))
     with take_place(run.engine, settings.database_url, settings.max_instances) as has_place:
         if not has_place:
-            reason = (
-                "Another run is active, and HUBSPOT_SYNC_SCHEDULER_MAX_INSTANCES allows "
-                f"{settings.max_instances}; nothing to do here."
-            )
+            reason = Message(ErrorCode.RUN_ACTIVE, allowed=settings.max_instances)
             busy = RunReport.of_nothing(run.run_id, RunState.BUSY, reason)
             return _show_not_begun(run, busy)
         watch.begin()
@@ -243,9 +242,10 @@ def _run_queue(run: _Begun, watch: "Watch") -> RunReport:
 
 
 def _disabled(settings: Settings, run_id: str) -> RunReport:
-    reason = "HUBSPOT_API_KEY is empty: the sync is disabled. Set it to switch the sync on."
-    if settings.api_key_source != "HUBSPOT_API_KEY":
-        reason += f" The file that {settings.api_key_source} names is empty."
+    source = settings.api_key_source
+    reason = Message(
+        ErrorCode.SYNC_DISABLED, empty_file_of=source if source != "HUBSPOT_API_KEY" else None
+    )
     return RunReport.of_nothing(run_id, RunState.DISABLED, reason)
 
 

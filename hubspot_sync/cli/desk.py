@@ -26,9 +26,11 @@ from hubspot_sync.cli.parts import (
     read_settings,
     source_table,
 )
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.lifecycle import SyncStatus
+from hubspot_sync.sentences import Message
 
 if TYPE_CHECKING:
     from hubspot_sync.rules.source import Key
@@ -129,11 +131,9 @@ def enqueue(
         every=every,
     )
     if not wanted.is_one:
-        raise WrongUsage(
-            "Name contacts, or --email, --status, --domain-id or --all: one of these, and only one."
-        )
+        raise WrongUsage(ErrorCode.EMPTY_SELECTION)
     if ids and limit is not None:
-        raise WrongUsage("--limit is for --email, --status, --domain-id and --all, not for ids.")
+        raise WrongUsage(ErrorCode.LIMIT_WITH_IDS)
     settings = read_settings(env_file)
     engine = open_engine(settings)
     marking = Marking(engine, source_table(settings), lease=settings.lease)
@@ -250,7 +250,7 @@ def reset(
     ids = contact_ids or []
     wanted = Selection(contact_ids=ids, status=status, every=every)
     if not wanted.is_one:
-        raise WrongUsage("Name contacts, or --status, or --all: one of the three, and only one.")
+        raise WrongUsage(ErrorCode.EMPTY_RESET)
     settings = read_settings(env_file)
     marking = Marking(open_engine(settings), source_table(settings), lease=settings.lease)
     preview = marking.look_at_reset(wanted, rows_wanted=console.MOST_ROWS)
@@ -269,7 +269,7 @@ def reset(
     try:
         count, held = marking.reset(wanted, keep_copy=copy.keep)
     except HubSpotSyncError:
-        console.warn(f"The reset is not whole. {copy.path.absolute()} has what may be erased.")
+        console.warn(Message(ErrorCode.RESET_NOT_WHOLE, path=copy.path.absolute()))
         raise
     finally:
         copy.close()
@@ -281,4 +281,4 @@ def reset(
 def _require_all(ids: "Sequence[Key]", preview: "Preview") -> None:
     missing = [str(each) for each in ids if each not in preview.found]
     if missing:
-        raise WrongUsage(f"There is no contact {', '.join(missing)}. Nothing was done.")
+        raise WrongUsage(ErrorCode.CONTACTS_NOT_THERE, contacts=", ".join(missing))

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hubspot_sync import __version__
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.report import LogFormat
+from hubspot_sync.sentences import Message
 
 if TYPE_CHECKING:
     from hubspot_sync.store.selection import Selection
@@ -78,10 +80,7 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
             code = own.exit_code
         trouble = console.output_trouble()
         if trouble:
-            console.warn(
-                f"Standard output could not be written to its end ({trouble}). The command itself "
-                "was carried out; 'hubspot-sync status' tells how the queue stands."
-            )
+            console.warn(Message(ErrorCode.OUTPUT_CUT, why=trouble))
         raise typer.Exit(code or int(trouble is not None))
 
     # Typer reads the options off the signature.
@@ -95,10 +94,7 @@ def close_with_command(close: Callable[[], object]) -> None:
 
 
 def _own_fault(fault: Exception) -> HubSpotSyncError:
-    return HubSpotSyncError(
-        f"hubspot-sync met a fault of its own ({type(fault).__name__}). Contacts that it held are "
-        "taken over when their lease ends. Run it again with --verbose, and report what it says."
-    )
+    return HubSpotSyncError(ErrorCode.INTERNAL_ERROR, fault=type(fault).__name__)
 
 
 def _show_version(is_asked: bool) -> None:
@@ -141,5 +137,5 @@ def confirm(question: str) -> None:
         WrongUsage: there is nobody to ask.
     """
     if not sys.stdin.isatty():
-        raise WrongUsage("There is no terminal to ask on: add --yes to go ahead. Nothing was done.")
+        raise WrongUsage(ErrorCode.NO_TERMINAL)
     typer.confirm(question, abort=True, err=True)

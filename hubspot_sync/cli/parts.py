@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hubspot_sync.cli.frame import close_with_command
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.environment import exposed, read_env_file
 from hubspot_sync.errors import WrongUsage
+from hubspot_sync.sentences import Message
 from hubspot_sync.settings import (
     Settings,
     are_there,
@@ -43,19 +45,12 @@ def read_settings(env_file: Path | None) -> Settings:
     if not are_there({*in_file, *os.environ}):
         from hubspot_sync import console
 
-        where = f"{env_file} holds none" if env_file else "no .env in this folder holds any"
-        console.warn(
-            f"No settings were found: {where}, and no variable is set. The defaults hold; name the "
-            "settings file with --env-file."
-        )
+        console.warn(Message(ErrorCode.NO_SETTINGS, env_file=env_file))
     open_to_all = exposed(env_file)
     if open_to_all:
         from hubspot_sync import console
 
-        console.warn(
-            f"Every user of this machine can read {open_to_all}, which holds secrets: "
-            f"chmod 600 {open_to_all}"
-        )
+        console.warn(Message(ErrorCode.FILE_EXPOSED, path=open_to_all))
     return settings
 
 
@@ -102,16 +97,11 @@ def find_one(engine: "Engine", contacts: "SourceTable", named: "Selection") -> "
     shown = repr((named.email or "")[:80])
     keys = find_keys(engine, contacts, named)
     if not keys:
-        raise WrongUsage(
-            f"No contact has the email {shown}. See whether it is spelt as in the table, and "
-            "whether DATABASE_URL names the right database."
-        )
+        raise WrongUsage(ErrorCode.EMAIL_NOT_THERE, email=shown)
     if len(keys) > 1:
-        ids = ", ".join(map(str, keys[:MOST_NAMESAKES]))
-        more = f" and {len(keys) - MOST_NAMESAKES:,} more" if len(keys) > MOST_NAMESAKES else ""
+        named_here = keys[:MOST_NAMESAKES]
         raise WrongUsage(
-            f"{len(keys):,} contacts have the email {shown}: {ids}{more}. Nothing was done; name "
-            "the one that you mean by its id."
+            ErrorCode.EMAIL_AMBIGUOUS, count=len(keys), email=shown, contacts=named_here
         )
     return keys[0]
 

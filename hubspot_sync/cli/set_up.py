@@ -16,7 +16,9 @@ from hubspot_sync.cli.frame import (
     reported,
 )
 from hubspot_sync.cli.parts import new_pulse, open_client, open_engine, read_settings, source_table
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.report import LogFormat
+from hubspot_sync.sentences import Message
 from hubspot_sync.settings import Settings
 
 if TYPE_CHECKING:
@@ -120,11 +122,11 @@ def doctor(
     verbose: Verbose = False,
     log_format: LogAs = LogFormat.TEXT,
 ) -> int:
-    """Look whether everything is in place, and say how to mend what is not.
+    """Look whether everything is in place, and say how to fix what is not.
 
     It checks the settings, the database and its table, the token with its scopes and properties,
     the day's quota and the queue, and writes nowhere. What it cannot check it says. The exit code
-    is 1 where something is to be mended, 3 where database or HubSpot cannot be reached.
+    is 1 where something is to be fixed, 3 where database or HubSpot cannot be reached.
 
     \b
     Example:
@@ -139,8 +141,10 @@ def doctor(
     if settings:
         checks += _check_up(settings)
     else:
-        words = "not before the settings are right"
-        checks += [Check(about, CheckState.UNKNOWN, words) for about in ("database", "HubSpot")]
+        unknown = Message(ErrorCode.NOT_CHECKED, what="right settings")
+        checks += [
+            Check.of(about, CheckState.UNKNOWN, unknown) for about in ("database", "HubSpot")
+        ]
     console.show_checks(checks, as_json=as_json, env_file=env_file)
     return exit_code(checks)
 
@@ -156,7 +160,7 @@ def _check_up(settings: Settings) -> "list[Check]":
     try:
         engine = open_engine(settings)
     except WrongUsage as fault:
-        checks += [Check("database", CheckState.MEND, str(fault), "Correct DATABASE_URL.")]
+        checks += [Check.of("database", CheckState.FIX, fault.message)]
     else:
         checks += look_at_database(engine, source_table(settings))
         is_there = all(
@@ -166,7 +170,7 @@ def _check_up(settings: Settings) -> "list[Check]":
             checks += look_at_queue_health(settings, engine)
     reached = {check.about for check in checks}
     checks += [
-        Check(about, CheckState.UNKNOWN, "not without the database")
+        Check.of(about, CheckState.UNKNOWN, Message(ErrorCode.NOT_CHECKED, what="the database"))
         for about in ("table", "indexes", "queue")
         if about not in reached
     ]

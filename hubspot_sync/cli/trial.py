@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from hubspot_sync.cli.frame import AsJson, LogAs, Verbose, app, reported
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.report import LogFormat
 
@@ -73,10 +74,7 @@ def emulator(
         try:
             local.start()
         except OSError as error:
-            raise WrongUsage(
-                f"--port {port} cannot be used: {error.strerror}. Name another, or 0 for any that "
-                "is free."
-            ) from error
+            raise WrongUsage(ErrorCode.PORT_UNUSABLE, port=port, why=error.strerror) from error
         console.show_emulator(local.url, local.token, as_json=as_json)
         ending.sleep(None)
         local.stop()

@@ -12,11 +12,13 @@ from importlib import resources
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.config.field_lines import NEEDS_HISTORY, Around, read_fields
 from hubspot_sync.config.toml_page import Page, Table, hint_for, shown
 from hubspot_sync.errors import SettingsError
 from hubspot_sync.rules.mapping import Field, Lookup, NullPolicy, PropertyMapping, WritePolicy
 from hubspot_sync.rules.source import QueueColumns, Source
+from hubspot_sync.sentences import Message
 
 VERSION = 1
 """Of the file's format."""
@@ -63,18 +65,17 @@ def load_mapping(
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        words = f"The mapping {path} cannot be read ({why}); it must be a TOML file."
-        raise SettingsError([words]) from error
+        unreadable = Message(ErrorCode.MAPPING_UNREADABLE, path=path, why=why)
+        raise SettingsError([unreadable]) from error
     beside = [
-        f"{name} is set, and renames a property of the built-in mapping alone: remove it, or "
-        f"HUBSPOT_SYNC_MAPPING, which is {path}."
+        Message(ErrorCode.MAPPING_WITH_PROPERTY_SETTING, name=name, path=path)
         for name in property_settings
     ]
     return read_mapping(text, str(path), has_history=has_history, beside=beside)
 
 
 def read_mapping(
-    text: str, file: str, *, has_history: bool = False, beside: Iterable[str] = ()
+    text: str, file: str, *, has_history: bool = False, beside: Iterable[Message] = ()
 ) -> MappingFile:
     """Read the text of a mapping file.
 
@@ -90,7 +91,10 @@ def read_mapping(
     page = Page(file, text)
     # What is no TOML has no keys to be missed.
     read = None if page.faults and not page.top.keys else _read(page, has_history=has_history)
-    faults = [*beside, *page.faults]
+    faults = [
+        *beside,
+        *(Message(ErrorCode.MAPPING_FAULT, fault=fault) for fault in page.faults),
+    ]
     if faults or read is None:
         raise SettingsError(faults)
     return read

@@ -23,19 +23,20 @@ from hubspot_sync.console.terminal import (
 from hubspot_sync.report import SCHEMA_VERSION, Check, CheckState
 from hubspot_sync.rules.alarm import span
 from hubspot_sync.rules.words import visible
+from hubspot_sync.sentences import Message
 
 if TYPE_CHECKING:
     from hubspot_sync.store.overview import Overview
 
 _MARKS = {
     CheckState.OK: "OK",
-    CheckState.MEND: "MEND",
+    CheckState.FIX: "FIX",
     CheckState.UNREACHABLE: "DOWN",
     CheckState.UNKNOWN: "?",
 }
 _CHECK_STYLES = {
     CheckState.OK: "green",
-    CheckState.MEND: "yellow",
+    CheckState.FIX: "yellow",
     CheckState.UNREACHABLE: "red",
     CheckState.UNKNOWN: "dim",
 }
@@ -51,14 +52,16 @@ MOST_REASONS = 12
 def show_status(
     report: "Overview",
     runs: int,
-    alarms: Sequence[str],
+    alarms: Sequence[Message],
     *,
     as_json: bool,
     env_file: Path | None = None,
 ) -> None:
     """Show how the queue stands, with how many runs are active and what wants attention."""
     if as_json:
-        print_json(_as_json(report) | {"runs": runs, "warnings": list(alarms)})
+        codes = [alarm.code for alarm in alarms]
+        warnings = {"warnings": list(alarms), "warning_codes": codes}
+        print_json(_as_json(report) | {"runs": runs} | warnings)
         return
     lines = make_console()
     for name, words in _lines(report, runs):
@@ -75,7 +78,7 @@ def show_status(
 
 
 def show_checks(checks: Sequence[Check], *, as_json: bool, env_file: Path | None = None) -> None:
-    """Show what `doctor` found, a line a check, and below it the mend."""
+    """Show what `doctor` found, a line a check, and below it what to do."""
     if as_json:
         print_json(
             {
@@ -86,7 +89,8 @@ def show_checks(checks: Sequence[Check], *, as_json: bool, env_file: Path | None
                         "about": check.about,
                         "state": check.state,
                         "words": check.words,
-                        "mend": check.mend or None,
+                        "code": check.code,
+                        "fix": check.fix or None,
                     }
                     for check in checks
                 ],
@@ -99,17 +103,17 @@ def show_checks(checks: Sequence[Check], *, as_json: bool, env_file: Path | None
     table.add_column(overflow="fold")
     for check in checks:
         words = Text(visible(check.words))
-        if check.mend:
-            words.append(f"\n-> {visible(check.mend)}", style="bold")
+        if check.fix:
+            words.append(f"\nFix: {visible(check.fix)}", style="bold")
         table.add_row(Text(_MARKS[check.state], _CHECK_STYLES[check.state]), check.about, words)
     make_console().print(table)
-    open_points = sum(check.state in (CheckState.MEND, CheckState.UNREACHABLE) for check in checks)
+    open_points = sum(check.state in (CheckState.FIX, CheckState.UNREACHABLE) for check in checks)
     say(
-        f"{counted(open_points, 'thing')} to mend."
+        f"{counted(open_points, 'thing')} to fix."
         if open_points
         else "Everything that could be checked is in place."
     )
-    _remind_of(env_file, [check.mend or check.words for check in checks])
+    _remind_of(env_file, [check.fix or check.words for check in checks])
 
 
 def _remind_of(env_file: Path | None, advice: Sequence[str]) -> None:

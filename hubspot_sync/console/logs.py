@@ -12,6 +12,7 @@ from hubspot_sync.console.streams import open_streams
 from hubspot_sync.errors import HubSpotDenied, HubSpotSyncError
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.words import escaped, visible
+from hubspot_sync.sentences import Message
 
 _FOREIGN = frozenset({"urllib3", "filelock"})
 """They speak of addresses with a contact's email in them."""
@@ -100,11 +101,18 @@ class _AsJson(logging.Formatter):
             "run_id": getattr(record, "run_id", None),
             "contact_id": getattr(record, "contact_id", None),
             "correlation_id": getattr(record, "correlation_id", None),
+            "error_code": _code_of(record),
             "message": record.getMessage(),
             "traceback": self.formatException(record.exc_info) if record.exc_info else None,
         }
         known = {name: value for name, value in document.items() if value is not None}
         return escaped(json.dumps(known))
+
+
+def _code_of(record: logging.LogRecord) -> str | None:
+    if isinstance(record.msg, Message):
+        return record.msg.code
+    return getattr(record, "error_code", None)
 
 
 def log_fault(fault: Exception) -> None:
@@ -116,7 +124,5 @@ def log_denied(error: HubSpotSyncError) -> None:
     """Log that HubSpot refuses the token, which no later run mends."""
     if isinstance(error, HubSpotDenied):
         logging.getLogger(__name__).critical(
-            "HubSpot refuses the token, or what it asks for; correlation id %s",
-            error.correlation_id or "none",
-            extra={"correlation_id": error.correlation_id},
+            error.alarm, extra={"correlation_id": error.correlation_id}
         )

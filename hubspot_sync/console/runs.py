@@ -37,6 +37,7 @@ from hubspot_sync.report import (
     PlannedContact,
     RunReport,
     RunState,
+    code_of,
     run_to_json,
 )
 from hubspot_sync.rules.mail import Mail, mail_lines
@@ -325,6 +326,7 @@ def _plan_to_json(plan: PlannedContact) -> dict[str, object]:
         "action": plan.action,
         "hubspot_contact_id": plan.hubspot_contact_id,
         "error": plan.message,
+        "error_code": code_of(plan.message),
         "changes": [
             {"property": change.name, "old": change.old, "new": change.new}
             for change in plan.changes

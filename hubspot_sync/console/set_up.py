@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.console.terminal import (
     MOST_OF_EMAIL,
     MOST_OF_ID,
@@ -26,11 +27,11 @@ from hubspot_sync.report import SCHEMA_VERSION, PropertyReport, PropertyState
 from hubspot_sync.rules.lifecycle import Row
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.rules.words import visible
+from hubspot_sync.sentences import Message
+from hubspot_sync.sentences.warnings import HELD
 
 if TYPE_CHECKING:
     from hubspot_sync.store.marking import Preview
-
-_HELD = "held by a run, or left by one that died"
 
 
 def show_properties(reports: Sequence[PropertyReport], *, as_json: bool) -> None:
@@ -62,7 +63,7 @@ def show_properties(reports: Sequence[PropertyReport], *, as_json: bool) -> None
         )
     make_console().print(table)
     if any(each.state is PropertyState.DIFFERS for each in reports):
-        warn("A property that exists is never changed: correct it in HubSpot, or name another.")
+        warn(Message(ErrorCode.PROPERTY_UNLIKE))
 
 
 def show_reset(rows: Sequence[Row], total: int, *, retrying: int = 0) -> None:
@@ -92,25 +93,18 @@ def warn_of_left(held: Sequence[Row], lease: timedelta) -> None:
     """Say which contacts were left because their lease is not over, and when it is."""
     if not held:
         return
-    if len(held) == 1:
-        left = f"Contact {held[0].contact.id} was left as it is"
-    else:
-        left = f"{contacts(len(held))}, such as {held[0].contact.id}, were left as they are"
-    warn(f"{left}: {_HELD}; free at {_free_at(held, lease)} UTC at the latest.")
+    warn(_about_held(ErrorCode.CONTACTS_LEFT, held, lease))
 
 
 def warn_of_skipped_in_hand(held: Sequence[Row], lease: timedelta) -> None:
     """Say which contacts were skipped although their lease is not over."""
     if not held:
         return
-    if len(held) == 1:
-        which = f"Contact {held[0].contact.id} is"
-    else:
-        which = f"{contacts(len(held))}, such as {held[0].contact.id}, are"
-    warn(
-        f"{which} {_HELD}, until {_free_at(held, lease)} UTC at the latest: what such a run sends "
-        "before then still reaches HubSpot, and nothing after it."
-    )
+    warn(_about_held(ErrorCode.SKIPPED_WHILE_HELD, held, lease))
+
+
+def _about_held(code: ErrorCode, held: Sequence[Row], lease: timedelta) -> Message:
+    return Message(code, count=len(held), contact=held[0].contact.id, free_at=_free_at(held, lease))
 
 
 def _free_at(held: Sequence[Row], lease: timedelta) -> str:
@@ -220,19 +214,14 @@ def _why_not(preview: "Preview") -> str:
         f"{preview.skipped:,} skipped (name one by its id to mark it all the same)"
         if preview.skipped
         else "",
-        f"{len(preview.held):,} {_HELD}" if preview.held else "",
+        f"{len(preview.held):,} {HELD}" if preview.held else "",
     ]
     return ", ".join(filter(None, reasons)) or "no contact fits"
 
 
 def warn_of_first_large_run(count: int) -> None:
     """Say, before many contacts go out for the first time, what HubSpot may make of them."""
-    warn(
-        f"{contacts(count)} would be the first that go to HubSpot from here. Look first: new "
-        "contacts may count as marketing contacts, which HubSpot bills (Settings, Marketing "
-        "contacts); and HubSpot may create a company for each email domain (Settings, Objects, "
-        "Companies). Try a few with --limit."
-    )
+    warn(Message(ErrorCode.FIRST_LARGE_RUN, count=count))
 
 
 def show_database(made: Mapping[str, str], *, as_json: bool) -> None:

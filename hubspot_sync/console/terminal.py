@@ -17,11 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.console.streams import Guarded, is_log
 from hubspot_sync.errors import HubSpotSyncError, RunStopped
 from hubspot_sync.report import SCHEMA_VERSION, RunState
 from hubspot_sync.rules.alarm import span
 from hubspot_sync.rules.words import escaped, shortened, visible
+from hubspot_sync.sentences import Message
 
 MOST_ROWS = 50
 """Longer tables than this are cut: the rest is in `--json`."""
@@ -112,8 +114,9 @@ def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
     Why a run of the queue did not begin goes to its log too.
     """
     # As a run that has begun says it, so that one search finds both.
-    prefix = "The run stopped: " if command in _RUNS and isinstance(error, RunStopped) else ""
-    lines = f"{prefix}{error}".splitlines()
+    is_stop = command in _RUNS and isinstance(error, RunStopped)
+    told = Message(ErrorCode.RUN_STOPPED, reason=error.message) if is_stop else error.message
+    lines = told.splitlines()
     for line in lines:
         make_console(stderr=True).print(Text(visible(line), style="red"), soft_wrap=True)
     if command == "sync-queue" and not as_json and is_log(sys.stdout, sys.stderr):
@@ -125,7 +128,9 @@ def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
                 "schema_version": SCHEMA_VERSION,
                 "command": command,
                 "state": "refused" if error.exit_code < 3 else RunState.STOPPED,
-                "reason": str(error),
+                "reason": error.message,
+                "error_code": error.code,
+                "cause_codes": [cause.code for cause in error.message.causes],
             }
         )
 

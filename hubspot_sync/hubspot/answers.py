@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Unavailable
 from hubspot_sync.rules.accounting import Success
 from hubspot_sync.rules.identity import HubSpotRecord, is_record_id
@@ -86,7 +87,7 @@ def _options(listed: object) -> tuple[str, ...]:
 
 def not_promised(what: str) -> Unavailable:
     """Return the error for a success that lacks what its endpoint promises."""
-    return Unavailable(f"HubSpot's answer lacks what was asked for ({what})", outcome_unknown=True)
+    return Unavailable(ErrorCode.ANSWER_INCOMPLETE, what=what, outcome_unknown=True)
 
 
 def to_zone(account: Mapping[str, object]) -> tzinfo | None:

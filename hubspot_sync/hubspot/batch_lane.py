@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     Conflict,
     ContactRejected,
@@ -35,7 +36,7 @@ from hubspot_sync.rules.plan import (
     plan_records,
     target_of,
 )
-from hubspot_sync.rules.reaction import account_full, is_unexplained, rate_limit_used_up
+from hubspot_sync.rules.reaction import account_full, is_unexplained, not_confirmed
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Outcome, Released, Stopped
 
@@ -105,10 +106,9 @@ class _RefusalsInARow:
         if self._count < THRESHOLD:
             return
         if trouble.rate_limited:
-            raise EveryoneRefused(rate_limit_used_up(trouble)) from trouble
+            raise EveryoneRefused(ErrorCode.RATE_LIMIT, trouble=trouble.message) from trouble
         raise EveryoneRefused(
-            "HubSpot answers, but takes no writes: request after request was refused. The last "
-            f"refusal: {trouble}."
+            ErrorCode.HUBSPOT_TAKES_NO_WRITES, what="request", refusal=trouble.message
         ) from trouble
 
 
@@ -181,7 +181,7 @@ class _Batch:
             # HubSpot holds all of it because this batch has sent it.
             return Delivered(outcome.hubspot_contact_id, created=self._sent[group.email])
         if isinstance(outcome, Released) and group in self._unconfirmed:
-            return Stopped("the run was asked to end before HubSpot confirmed the contact")
+            return Stopped(not_confirmed(Interrupted(ErrorCode.RUN_ENDING)))
         return outcome
 
     # Looking
@@ -325,7 +325,9 @@ class _Batch:
             elif self._lanes.holds(record, plans[email].write):
                 seen.confirmed[trace_id] = record
             else:
-                there = Conflict("it has the email already", existing_id=record.id)
+                there = Conflict(
+                    ErrorCode.HOLDS_IT_ALREADY, words="the email", existing_id=record.id
+                )
                 seen.refused[trace_id] = there
         return seen
 

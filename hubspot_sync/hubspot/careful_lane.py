@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     Conflict,
     ContactRejected,
@@ -37,10 +38,12 @@ from hubspot_sync.rules.reaction import (
     UNAVAILABLE,
     account_full,
     is_unexplained,
+    not_confirmed,
     rate_limit_used_up,
 )
 from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Released, Stopped
+from hubspot_sync.sentences import Message
 
 MOST_STEPS = 6
 """Creates and updates that chase each other (409, 404, 409, …) end here."""
@@ -112,7 +115,7 @@ class CarefulLane:
             raise Cut(stop, Exposure(unconfirmed, refused=(group,))) from stop
         except Interrupted as end:
             # A write whose answer is lost may have been carried out: the contact was sent.
-            return Stopped(f"{end} before HubSpot confirmed it") if upsert.wrote else Released()
+            return Stopped(not_confirmed(end)) if upsert.wrote else Released()
 
     def _outcome(self, upsert: "_Upsert") -> Outcome:
         try:
@@ -123,7 +126,9 @@ class CarefulLane:
             # Where no step expects it, a 404 or a 409 is a refusal like any other.
             code = "NOT_FOUND" if isinstance(odd, NotFound) else "CONFLICT"
             return Failed(
-                f"HubSpot refused the contact: {odd}",
+                Message(
+                    ErrorCode.HUBSPOT_REFUSED, words=odd.message.data["words"], hubspot_code=code
+                ),
                 Signature(code),
                 correlation_id=odd.correlation_id,
             )
@@ -136,7 +141,11 @@ class CarefulLane:
                     correlation_id=trouble.correlation_id,
                 )
             return Failed(
-                f"{trouble}, though it answers other requests",
+                Message(
+                    ErrorCode.CONTACT_STUMBLED,
+                    trouble=trouble.message,
+                    words=trouble.message.data.get("hubspots_words", ""),
+                ),
                 UNAVAILABLE,
                 correlation_id=trouble.correlation_id,
             )
@@ -150,20 +159,15 @@ class CarefulLane:
         try:
             self.lanes.client.probe()
         except Unavailable as still:
-            raise HubSpotDown(_down(trouble, still)) from trouble
+            if still.rate_limited:
+                raise HubSpotDown(ErrorCode.RATE_LIMIT, trouble=still.message) from trouble
+            raise HubSpotDown(
+                ErrorCode.HUBSPOT_DOWN, trouble=trouble.message, still=still.message
+            ) from trouble
         except (ContactRejected, NotFound, Conflict) as refusal:
             raise HubSpotDown(
-                f"HubSpot gives no usable answer: {trouble}; to a small read: {refusal}."
+                ErrorCode.HUBSPOT_UNUSABLE, trouble=trouble.message, refusal=refusal.message
             ) from trouble
-
-
-def _down(trouble: Unavailable, still: Unavailable) -> str:
-    if still.rate_limited:
-        return rate_limit_used_up(still)
-    return (
-        f"HubSpot is down or cannot be reached: {trouble}; to a small read: {still}. See "
-        "https://status.hubspot.com."
-    )
 
 
 class _Upsert:
@@ -178,7 +182,7 @@ class _Upsert:
         self._client = lanes.client
         self._group = group
         self._creates_without_answer = 0
-        self._correlation_id: str | None = None
+        self._refused: Conflict | NotFound | None = None
         self.wrote = False
 
     def run(self) -> Outcome:
@@ -188,9 +192,7 @@ class _Upsert:
             if isinstance(step, Delivered):
                 return step
             seen = step
-        odd = Unavailable("HubSpot contradicted itself at each step")
-        odd.correlation_id = self._correlation_id
-        raise odd
+        raise self._contradiction()
 
     def _plan(self, seen: Seen) -> tuple[PlannedWrite, Seen]:
         """Find out what a plan needs, and return it with all that is known then."""
@@ -257,7 +259,7 @@ class _Upsert:
         try:
             updated = self._client.update(record_id, write.properties)
         except NotFound as gone:
-            self._correlation_id = gone.correlation_id
+            self._refused = gone
             return self._look_up_again()
         except Conflict as conflict:
             return self._owner(conflict)
@@ -299,13 +301,20 @@ class _Upsert:
 
     def _owner(self, conflict: Conflict) -> Seen:
         """Read the record that owns the address: as HubSpot named it, else by looking it up."""
-        self._correlation_id = conflict.correlation_id
+        self._refused = conflict
         named = self._read(conflict.existing_id) if conflict.existing_id else None
         found = named or self._read_by_email()
         if found is None:
             # HubSpot says that it holds the address, and shows nobody who has it.
             raise conflict
         return Seen(by_email=found)
+
+    def _contradiction(self) -> Unavailable:
+        """Return the error of answers that do not fit together, with HubSpot's last refusal."""
+        last = self._refused
+        words = last.message.data["words"] if last else "no reason given"
+        odd = Unavailable(ErrorCode.CONTRADICTION, words=words)
+        return odd.but(correlation_id=last.correlation_id if last else None)
 
     def _look_up(self) -> Seen:
         return Seen(by_email=self._read_by_email() or Absence.GONE)

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 
-from hubspot_sync.errors import HubSpotDenied, HubSpotSyncError, NotFound, QuotaSpent, Unavailable
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.errors import HubSpotDown, HubSpotSyncError, QuotaSpent
 from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.pace import Pace
+from hubspot_sync.hubspot.portal import explained
 from hubspot_sync.report import Check, CheckState
-from hubspot_sync.rules.mapping import PropertyDefinition, PropertyMapping
+from hubspot_sync.rules.mapping import CustomProperty, PropertyDefinition, PropertyMapping
 from hubspot_sync.rules.portal_fit import differences, faults_against
-from hubspot_sync.rules.reaction import rate_limit_used_up
+from hubspot_sync.sentences import Message
 
 NEEDED_SCOPES = (
     "crm.objects.contacts.read",
@@ -17,8 +19,6 @@ NEEDED_SCOPES = (
     "crm.schemas.contacts.write",
 )
 """What a private app or service key must be given: the last for `create-properties` alone."""
-
-_CLICKS = "In HubSpot: Settings, Integrations, the private app or service key, Scopes."
 
 
 def look_at_hubspot(
@@ -41,81 +41,68 @@ def look_at_hubspot(
         reserve_percent: the share of the day's quota that is kept for other apps.
     """
     try:
-        account = client.account()
+        with explained():
+            account = client.account()
     except HubSpotSyncError as trouble:
-        return [_without_account(trouble), *_not_asked("scopes", "properties", "quota")]
+        return [_unanswered("token", trouble), *_not_asked("scopes", "properties", "quota")]
     checks = [
         Check("token", CheckState.OK, f"opens portal {account.portal_id} ({account.account_type})")
     ]
     if portal_id not in (None, account.portal_id):
-        words = f"HUBSPOT_PORTAL_ID is {portal_id}, the token opens {account.portal_id}"
-        checks.append(Check("portal", CheckState.MEND, words, "Correct one of the two."))
+        found = Message(ErrorCode.WRONG_PORTAL, opened=account.portal_id, wanted=portal_id)
+        checks.append(Check.of("portal", CheckState.FIX, found))
     checks.append(_scopes(client, token))
     checks += _properties(client, mapping)
     checks.append(_quota(pace, reserve_percent))
     return checks
 
 
-def _without_account(trouble: HubSpotSyncError) -> Check:
-    match trouble:
-        case Unavailable() if trouble.rate_limited:
-            words, _, mend = rate_limit_used_up(trouble).partition(". ")
-            return Check("token", CheckState.UNREACHABLE, words, mend)
-        case Unavailable() | NotFound():
-            mend = "Look at https://status.hubspot.com, HUBSPOT_API_BASE_URL, and the proxy."
-            return Check("token", CheckState.UNREACHABLE, f"no usable answer: {trouble}", mend)
-        case QuotaSpent():
-            mend = (
-                "Wait for midnight in the portal's time zone."
-                if trouble.is_daily
-                else ("Run doctor again later.")
-            )
-            return Check("token", CheckState.UNREACHABLE, str(trouble), mend)
-        case HubSpotDenied() if "(403)" in str(trouble):
-            return Check("token", CheckState.MEND, str(trouble), _CLICKS)
-        case _:
-            mend = "Set HUBSPOT_API_KEY to a valid private app token or service key."
-            return Check("token", CheckState.MEND, str(trouble), mend)
+def _unanswered(about: str, trouble: HubSpotSyncError) -> Check:
+    is_refusal = trouble.code is ErrorCode.PORTAL_REQUEST_REFUSED
+    is_away = isinstance(trouble, HubSpotDown | QuotaSpent) and not is_refusal
+    state = CheckState.UNREACHABLE if is_away else CheckState.FIX
+    return Check.of(about, state, trouble.message)
 
 
 def _not_asked(*what: str) -> list[Check]:
-    return [Check(about, CheckState.UNKNOWN, "not without HubSpot") for about in what]
+    unknown = Message(ErrorCode.NOT_CHECKED, what="HubSpot")
+    return [Check.of(about, CheckState.UNKNOWN, unknown) for about in what]
 
 
 def _scopes(client: HubSpotClient, token: str) -> Check:
     try:
         held = client.scopes(token)
     except HubSpotSyncError as refusal:
-        return Check("scopes", CheckState.UNKNOWN, f"HubSpot does not tell them: {refusal}")
+        unknown = Message(ErrorCode.SCOPES_UNKNOWN, trouble=refusal.message)
+        return Check.of("scopes", CheckState.UNKNOWN, unknown)
     missing = [scope for scope in NEEDED_SCOPES if scope not in held]
     if missing:
-        return Check("scopes", CheckState.MEND, f"missing: {', '.join(missing)}", _CLICKS)
+        found = Message(ErrorCode.SCOPES_NOT_GRANTED, scopes=", ".join(missing))
+        return Check.of("scopes", CheckState.FIX, found)
     return Check("scopes", CheckState.OK, ", ".join(NEEDED_SCOPES))
 
 
 def _properties(client: HubSpotClient, mapping: PropertyMapping) -> list[Check]:
     wanted = mapping.custom_properties
     try:
-        found = client.read_properties(mapping.checked_properties)
-    except Unavailable as trouble:
-        mend = "Look at https://status.hubspot.com, and run doctor again."
-        return [Check("properties", CheckState.UNREACHABLE, f"no usable answer: {trouble}", mend)]
-    except HubSpotSyncError as refusal:
-        return [Check("properties", CheckState.MEND, str(refusal), _CLICKS)]
+        with explained():
+            found = client.read_properties(mapping.checked_properties)
+    except HubSpotSyncError as trouble:
+        return [_unanswered("properties", trouble)]
     if mapping.file is not None:
         return _properties_of_file(mapping, found)
-    checks = []
-    for custom in wanted:
-        if custom.name not in found:
-            words, mend = f"{custom.name} does not exist", "Run hubspot-sync create-properties."
-            checks.append(Check("properties", CheckState.MEND, words, mend))
-        elif unlike := differences(custom, found[custom.name]):
-            words = f"{custom.name}: {'; '.join(unlike)}"
-            mend = "Correct it in HubSpot (Settings, Properties), or name another."
-            checks.append(Check("properties", CheckState.MEND, words, mend))
-        else:
-            checks.append(Check("properties", CheckState.OK, f"{custom.name}, {custom.type}"))
-    return checks
+    return [_property(custom, found.get(custom.name)) for custom in wanted]
+
+
+def _property(custom: CustomProperty, found: PropertyDefinition | None) -> Check:
+    if found is None:
+        missing = Message(ErrorCode.PROPERTY_MISSING, properties=custom.name)
+        return Check.of("properties", CheckState.FIX, missing)
+    unlike = differences(custom, found)
+    if unlike:
+        told = Message(ErrorCode.PROPERTY_DIFFERS, name=custom.name, differences="; ".join(unlike))
+        return Check.of("properties", CheckState.FIX, told)
+    return Check("properties", CheckState.OK, f"{custom.name}, {custom.type}")
 
 
 def _properties_of_file(
@@ -125,16 +112,17 @@ def _properties_of_file(
     if not faults:
         words = f"{len(mapping.checked_properties)} properties are as {mapping.file} has them"
         return [Check("properties", CheckState.OK, words)]
-    mend = "Correct the mapping, or the property in HubSpot (Settings, Properties)."
-    return [Check("properties", CheckState.MEND, fault, mend) for fault in faults]
+    return [
+        Check.of("properties", CheckState.FIX, Message(ErrorCode.PROPERTY_UNFIT, fault=fault))
+        for fault in faults
+    ]
 
 
 def _quota(pace: Pace, reserve_percent: int) -> Check:
     quota = pace.quota
     if quota is None:
-        return Check("quota", CheckState.UNKNOWN, "HubSpot does not tell the day's quota")
-    words = f"{quota.remaining:,} of {quota.most:,} requests left today"
+        return Check.of("quota", CheckState.UNKNOWN, Message(ErrorCode.QUOTA_UNKNOWN))
+    left = Message(ErrorCode.QUOTA_LOW, remaining=quota.remaining, most=quota.most)
     if quota.is_down_to(reserve_percent):
-        mend = "Wait for midnight in the portal's time zone, or find what uses them up."
-        return Check("quota", CheckState.MEND, words, mend)
-    return Check("quota", CheckState.OK, words)
+        return Check.of("quota", CheckState.FIX, left)
+    return Check("quota", CheckState.OK, left.what)

@@ -17,6 +17,7 @@ from requests.auth import AuthBase
 
 from hubspot_sync import __version__
 from hubspot_sync.clock import start_deaf
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Unavailable
 from hubspot_sync.rules.reaction import Answer
 
@@ -97,7 +98,7 @@ class HttpExchange:
             ):
                 content = self._bearer.conceal(_read_all(response, self._adapter))
         except requests.ConnectTimeout as error:
-            raise Unavailable(f"HubSpot could not be reached at {self._place} in time") from error
+            raise Unavailable(ErrorCode.UNREACHABLE_IN_TIME, place=self._place) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._no_answer(error, deadline) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -105,14 +106,17 @@ class HttpExchange:
 
     def _no_answer(self, error: Exception, deadline: "_Deadline") -> Unavailable:
         if deadline.is_over:
-            words = (
-                f"HubSpot at {self._place} did not answer within {self._timeout_seconds:g} seconds"
+            return Unavailable(
+                ErrorCode.NO_ANSWER_IN_TIME,
+                place=self._place,
+                seconds=self._timeout_seconds,
+                outcome_unknown=True,
             )
-            return Unavailable(words, outcome_unknown=True)
         if _never_connected(error) and not self._adapter.is_connected:
-            return Unavailable(f"HubSpot could not be reached at {self._place} ({_why(error)})")
-        words = f"the connection to HubSpot at {self._place} broke ({_why(error)})"
-        return Unavailable(words, outcome_unknown=True)
+            return Unavailable(ErrorCode.UNREACHABLE, place=self._place, why=_why(error))
+        return Unavailable(
+            ErrorCode.CONNECTION_BROKE, place=self._place, why=_why(error), outcome_unknown=True
+        )
 
     @property
     def _place(self) -> str:
@@ -240,7 +244,7 @@ def _read_all(response: requests.Response, adapter: _DeadlineAdapter) -> bytes:
         content += chunk
         if len(content) > LONGEST_ANSWER_BYTES:
             adapter.let_go()
-            raise Unavailable("HubSpot's answer does not end", outcome_unknown=True)
+            raise Unavailable(ErrorCode.ANSWER_ENDLESS, outcome_unknown=True)
     return bytes(content)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import QuotaSpent
 from hubspot_sync.rules.pace import (
     BURST,
@@ -74,9 +75,10 @@ class Pace:
             if from_reserve or not percent or left is None or not left.is_down_to(percent):
                 return self._day.book()
         raise QuotaSpent(
-            f"{left.remaining} of the portal's {left.most} requests a day are left: the "
-            f"reserve of {percent} % that HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT keeps for its "
-            "other apps.",
+            ErrorCode.RESERVE_REACHED,
+            remaining=left.remaining,
+            most=left.most,
+            percent=percent,
             is_daily=True,
             kept_back=True,
         )

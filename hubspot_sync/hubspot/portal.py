@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     Conflict,
     ContactRejected,
@@ -24,7 +25,8 @@ from hubspot_sync.rules.mapping import (
 )
 from hubspot_sync.rules.pace import next_midnight
 from hubspot_sync.rules.portal_fit import differences, faults_against, fitted
-from hubspot_sync.rules.reaction import property_missing, rate_limit_used_up
+from hubspot_sync.rules.reaction import property_missing
+from hubspot_sync.sentences import Message
 
 log = logging.getLogger(__name__)
 
@@ -71,26 +73,20 @@ def explained() -> Iterator[None]:
         yield
     except Unavailable as trouble:
         if trouble.rate_limited:
-            raise HubSpotDown(rate_limit_used_up(trouble)) from trouble
-        raise HubSpotDown(
-            f"HubSpot is down or cannot be reached: {trouble}. See https://status.hubspot.com."
-        ) from trouble
+            raise HubSpotDown(ErrorCode.RATE_LIMIT, trouble=trouble.message) from trouble
+        raise HubSpotDown(ErrorCode.HUBSPOT_DOWN, trouble=trouble.message) from trouble
     except (ContactRejected, Conflict, NotFound) as refusal:
-        words = str(refusal).removeprefix("HubSpot refused the contact: ")
-        status = "HTTP 404, " if isinstance(refusal, NotFound) else ""
         raise HubSpotDown(
-            f"HubSpot refuses a request about the portal: {status}{words}. Check "
-            "HUBSPOT_API_BASE_URL, HUBSPOT_API_VERSION and the property settings."
+            ErrorCode.PORTAL_REQUEST_REFUSED,
+            words=refusal.message.data["words"],
+            status=404 if isinstance(refusal, NotFound) else None,
         ) from refusal
 
 
 def _require_portal(client: HubSpotClient, portal_id: str) -> None:
     opened = client.account().portal_id
     if opened != portal_id:
-        raise WrongPortal(
-            f"The token opens portal {opened}, but HUBSPOT_PORTAL_ID is {portal_id}. Correct one "
-            "of the two; nothing was sent."
-        )
+        raise WrongPortal(ErrorCode.WRONG_PORTAL, opened=opened, wanted=portal_id)
 
 
 def _fit(client: HubSpotClient, mapping: PropertyMapping) -> PropertyMapping:
@@ -143,11 +139,13 @@ def _create_property(
     client: HubSpotClient, custom: CustomProperty, *, dry_run: bool
 ) -> PropertyReport:
     is_archived = client.has_archived_property(custom.name)
-    note = "it was archived: its old values come back with it" if is_archived else ""
+    note = Message(ErrorCode.PROPERTY_RESTORED) if is_archived else ""
     if dry_run:
         return PropertyReport(custom, PropertyState.WOULD_CREATE, note)
     try:
         client.create_property(custom)
     except Conflict:
-        return PropertyReport(custom, PropertyState.EXISTS, "someone else has just created it")
+        return PropertyReport(
+            custom, PropertyState.EXISTS, Message(ErrorCode.PROPERTY_JUST_CREATED)
+        )
     return PropertyReport(custom, PropertyState.CREATED, note)

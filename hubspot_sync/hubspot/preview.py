@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Conflict, ContactRejected, NotFound, Unavailable
 from hubspot_sync.hubspot.careful_lane import Lanes
 from hubspot_sync.hubspot.client import MOST_INPUTS
@@ -27,10 +28,11 @@ from hubspot_sync.rules.retry import REQUEST_TRIES
 from hubspot_sync.rules.settlement import Rejected
 from hubspot_sync.rules.shaping import RunContext, Shaped, to_properties
 from hubspot_sync.rules.source import Key
+from hubspot_sync.sentences import Message
 
 log = logging.getLogger(__name__)
 
-_NOT_TOLD = "HubSpot's answer does not speak of this contact; a run looks it up alone."
+_NOT_TOLD = Message(ErrorCode.CONTACT_NOT_MENTIONED)
 
 _ACTIONS = {
     WriteKind.CREATE: PlannedAction.CREATE,
@@ -45,7 +47,7 @@ def preview(
     lanes: Lanes,
     contacts: Sequence[Contact],
     context: RunContext,
-    faults: Mapping[Key, str] | None = None,
+    faults: Mapping[Key, Message] | None = None,
 ) -> list[PlannedContact]:
     """Return of each contact what a run would do, in the order given.
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError, Interrupted, QuotaSpent, Unavailable
 from hubspot_sync.hubspot.exchange import Exchange, HttpExchange, Request
 from hubspot_sync.hubspot.pace import Pace
@@ -142,9 +143,9 @@ class Transport:
 
     def _require_time(self, seconds: float) -> None:
         if self.pulse.is_ending:
-            raise Interrupted("the run was asked to end")
+            raise Interrupted(ErrorCode.RUN_ENDING)
         if self._lease_ends is not None and self.pulse.monotonic() + seconds > self._lease_ends:
-            raise Interrupted("the lease is nearly over")
+            raise Interrupted(ErrorCode.LEASE_ENDING)
 
     def _send(self, request: Request, *, from_reserve: bool) -> Answer:
         """Wait for a turn, and send a request once."""

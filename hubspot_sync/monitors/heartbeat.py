@@ -18,7 +18,9 @@ import requests
 
 from hubspot_sync import __version__
 from hubspot_sync.clock import start_deaf
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.report import DELIVERED, ContactReport, RunState
+from hubspot_sync.sentences import Message
 
 if TYPE_CHECKING:
     from hubspot_sync.monitors.watch import RunEnd
@@ -132,11 +134,7 @@ class Heartbeat:
         is_ignored = b"not found" in next(answer.iter_content(_MOST_OF_ANSWER), b"")
         is_wrong = is_ignored if status < 300 else status < 500 and status not in _PASSING
         if is_wrong and not self._has_warned:
-            log.warning(
-                "The heartbeat's monitor does not know HUBSPOT_SYNC_HEARTBEAT_URL (HTTP %d). Copy "
-                "the ping URL from the monitor again, or take the setting out.",
-                status,
-            )
+            log.warning(Message(ErrorCode.HEARTBEAT_UNKNOWN, status=status))
             self._has_warned = True
 
 

@@ -25,10 +25,12 @@ from prometheus_client.registry import Collector
 
 from hubspot_sync import __version__
 from hubspot_sync.clock import start_deaf
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import ContactReport, RunState
 from hubspot_sync.rules.lifecycle import SyncStatus
 from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.sentences import Message
 
 if TYPE_CHECKING:
     from hubspot_sync.monitors.watch import RunEnd
@@ -120,19 +122,9 @@ class MetricsFile:
     def _warn(self, trouble: OSError) -> None:
         self._has_warned = True
         if isinstance(trouble, Timeout):
-            log.warning(
-                "The metrics file %s is kept locked by another program, so the numbers of this run "
-                "are not in it. Find it with: fuser %s.lock",
-                self._path,
-                self._path,
-            )
+            log.warning(Message(ErrorCode.METRICS_LOCKED, path=self._path))
             return
-        log.warning(
-            "The metrics file %s could not be written (%s). Let this user write to its folder, or "
-            "correct HUBSPOT_SYNC_METRICS_FILE.",
-            self._path,
-            trouble.strerror,
-        )
+        log.warning(Message(ErrorCode.METRICS_NOT_WRITTEN, path=self._path, why=trouble.strerror))
 
     def _overview(self) -> "Overview | None":
         try:
@@ -226,7 +218,7 @@ def _read(path: Path) -> Samples:
                     held[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
     except (ValueError, KeyError):
         # The library's parser knows both for what is none of its format.
-        log.warning("The metrics file %s held no metrics; its counters begin at 0.", path)
+        log.warning(Message(ErrorCode.METRICS_UNREADABLE, path=path))
         held.clear()
     return held
 

@@ -2,6 +2,9 @@
 
 from datetime import datetime, timedelta
 
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.sentences import Message
+
 MISSED_INTERVALS = 3
 """So many intervals without work, while contacts are due, are no accident."""
 
@@ -16,7 +19,7 @@ def alarms(
     is_enabled: bool,
     left_behind: int,
     interval: timedelta,
-) -> list[str]:
+) -> list[Message]:
     """Return what to tell an operator, each with what to do.
 
     Args:
@@ -31,27 +34,14 @@ def alarms(
     """
     told = []
     if not is_enabled:
-        told.append("The sync is switched off: HUBSPOT_API_KEY is empty. Set it to switch it on.")
+        told.append(Message(ErrorCode.SYNC_DISABLED))
     patience = MISSED_INTERVALS * interval
     if is_enabled and oldest_due_since and now - oldest_due_since > patience:
-        waited = f"contact {oldest_due} has waited {span(now - oldest_due_since)}"
         has_worked = is_working or (last_work is not None and now - last_work <= patience)
-        told.append(
-            f"The queue is longer than cron's runs take: {waited}. Run sync-queue --drain, or "
-            "raise HUBSPOT_SYNC_SCHEDULER_BATCH_SIZE. If this contact alone stays, 'sync-one "
-            f"{oldest_due}' says why."
-            if has_worked
-            else f"Cron seems to have stopped, its runs stop at once, or another program keeps the "
-            f"rows locked: {waited}, and nothing was delivered since. Look at the crontab and its "
-            "log."
-        )
+        code = ErrorCode.QUEUE_TOO_LONG if has_worked else ErrorCode.CRON_STOPPED
+        told.append(Message(code, contact=oldest_due, waited=span(now - oldest_due_since)))
     if left_behind:
-        told.append(
-            "1 contact was left by a run that died; the next run takes it over."
-            if left_behind == 1
-            else f"{left_behind:,} contacts were left by a run that died; the next run takes them "
-            "over."
-        )
+        told.append(Message(ErrorCode.CONTACTS_LEFT_BEHIND, count=left_behind))
     return told
 
 

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import ContactRejected, Signature
 from hubspot_sync.rules.invalid import InvalidCode
 from hubspot_sync.rules.mapping import PropertyMapping
 from hubspot_sync.rules.portal_fit import place_of
 from hubspot_sync.rules.reaction import GDPR_BLOCKED, RATE_LIMITED, UNAVAILABLE
 from hubspot_sync.rules.settlement import Failed, Outcome, Rejected, Stopped
+from hubspot_sync.sentences import Message
 
 THRESHOLD = 10
 """So many contacts refused alike open the circuit."""
@@ -29,10 +31,10 @@ _BY_MAPPING = frozenset(InvalidCode)
 def outcome_of(refusal: ContactRejected) -> Outcome:
     """Return what a refusal costs: an attempt, or nothing where the account is behind it."""
     if refusal.by_account:
-        return Stopped(str(refusal), refusal.signature, refusal.correlation_id)
+        return Stopped(refusal.message, refusal.signature, refusal.correlation_id)
     if refusal.permanent:
-        return Rejected(str(refusal), refusal.signature, refusal.correlation_id)
-    return Failed(str(refusal), refusal.signature, refusal.correlation_id)
+        return Rejected(refusal.message, refusal.signature, refusal.correlation_id)
+    return Failed(refusal.message, refusal.signature, refusal.correlation_id)
 
 
 def signature_of(outcome: Outcome) -> Signature | None:
@@ -47,34 +49,24 @@ def is_by_mapping(signature: Signature | None) -> bool:
     return signature is not None and signature.code in _BY_MAPPING
 
 
-def said_of_everyone(outcome: Outcome, mapping: PropertyMapping) -> str:
+def said_of_everyone(outcome: Outcome, mapping: PropertyMapping) -> Message:
     """Say why a run stops whose contacts are refused alike.
 
     Args:
         outcome: the last one's.
         mapping: whose line may be the cause.
     """
-    words = outcome.message if isinstance(outcome, Failed | Rejected | Stopped) else ""
+    last = outcome.message if isinstance(outcome, Failed | Rejected | Stopped) else None
     signature = signature_of(outcome)
-    if signature == RATE_LIMITED:
-        return words
+    if last is not None and signature == RATE_LIMITED:
+        return last
     if signature == UNAVAILABLE:
-        return (
-            "HubSpot answers, but takes no writes: contact after contact was refused. The last "
-            f"refusal: {words}"
-        )
+        return Message(ErrorCode.HUBSPOT_TAKES_NO_WRITES, what="contact", refusal=last)
     if is_by_mapping(signature):
-        return (
-            f"The mapping rejects every contact alike ({signature}), so the fault is not theirs: "
-            f"correct the mapping, or what fills the column. The last rejection: {words}"
-        )
+        return Message(ErrorCode.EVERYONE_REJECTED, signature=signature, refusal=last)
     line = mapping.field_of(signature.property_name or "") if signature else None
     place = f"; {place_of(mapping, line)}" if line and mapping.file else ""
-    return (
-        f"HubSpot refuses every contact alike ({signature}{place}), so the fault is not theirs: "
-        "look for a used-up contact quota, a new rule or a required property in HubSpot, or a "
-        f"wrong property setting. The last refusal: {words}"
-    )
+    return Message(ErrorCode.EVERYONE_REFUSED, signature=signature, place=place, refusal=last)
 
 
 class CircuitState(Enum):

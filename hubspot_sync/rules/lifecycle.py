@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.rules.mapping import Contact
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.source import BUILT_IN_SOURCE
+from hubspot_sync.sentences import Message
 
 
 class SyncStatus(StrEnum):
@@ -148,12 +150,9 @@ class Claim:
         return self.retry_count + 1
 
     @property
-    def death_notice(self) -> str:
+    def death_notice(self) -> Message:
         """What is said of a contact whose workers have died at all its attempts."""
-        return (
-            f"Its worker died at each of {self.attempt} attempts. Look into the logs of those "
-            "runs, then mark the contact again."
-        )
+        return Message(ErrorCode.WORKER_DIED_EACH_TIME, attempts=self.attempt)
 
 
 def claim_row(row: Row, policy: RetryPolicy, now: datetime) -> tuple[Claim, Changes]:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.rules.advice import COMES_BACK, Reason
 from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.rules.source import Key
+from hubspot_sync.sentences import Message
 
 MOST_LINES = 8
 """Lines of a run's mail at most; what the log adds about the machine makes ten."""
@@ -62,13 +64,20 @@ def mail_lines(summary: Summary, mail: Mail) -> list[str]:
     stopped, taken_over = summary.stopped, summary.taken_over
     lines = [
         *([summary.disabled] if summary.disabled else []),
-        *([f"The run stopped: {stopped}"] if stopped else []),
+        *([Message(ErrorCode.RUN_STOPPED, reason=stopped)] if stopped else []),
         *summary.notices,
-        *([_taken_over(taken_over)] if taken_over else []),
+        *([Message(ErrorCode.CONTACTS_TAKEN_OVER, count=taken_over)] if taken_over else []),
         *map(_told, sorted(_mailed(summary, mail), key=_urgency)),
     ]
     left_out = len(lines) - MOST_LINES + 1
-    return lines if left_out <= 1 else [*lines[: MOST_LINES - 1], _more(left_out)]
+    return (
+        lines
+        if left_out <= 1
+        else [
+            *lines[: MOST_LINES - 1],
+            Message(ErrorCode.LINES_LEFT_OUT, count=left_out),
+        ]
+    )
 
 
 _URGENCY = (OutcomeName.EXHAUSTED, OutcomeName.REJECTED, OutcomeName.FAILED, OutcomeName.STOPPED)
@@ -98,33 +107,19 @@ def _mailed(summary: Summary, mail: Mail) -> Iterable[Group]:
             yield group
 
 
-def _told(group: Group) -> str:
-    such_as = "" if group.count == 1 else "such as "
-    why = f"{group.reason.words} ({such_as}contact {group.example})"
-    advice = "" if group.reason.advice == COMES_BACK else f" {group.reason.advice}"
-    return f"{_became(group)}: {why}.{advice}"
-
-
-def _became(group: Group) -> str:
-    count = f"{group.count:,}"
-    match group.outcome:
-        case OutcomeName.EXHAUSTED:
-            return f"{count} {'stays' if group.count == 1 else 'stay'} in Error until marked again"
-        case OutcomeName.REJECTED:
-            return f"{count} rejected, which no retry can change"
-        case OutcomeName.FAILED:
-            return f"{count} failed and will be tried again"
-        case _:
-            return f"{count} could not be sent now, and will be tried again"
-
-
-def _taken_over(count: int) -> str:
-    were = "contact was" if count == 1 else "contacts were"
-    return (
-        f"{count:,} {were} taken over from a run that died, which counts as an attempt. If that "
-        "happens often, look for what kills the runs: memory, time-outs, reboots."
+def _told(group: Group) -> Message:
+    return Message(
+        _BECAME[group.outcome],
+        count=group.count,
+        reason=group.reason.words,
+        contact=group.example,
+        advice="" if group.reason.advice == COMES_BACK else group.reason.advice,
     )
 
 
-def _more(lines: int) -> str:
-    return f"{lines} lines more are left out: hubspot-sync status counts the contacts by reason."
+_BECAME = {
+    OutcomeName.EXHAUSTED: ErrorCode.CONTACTS_EXHAUSTED,
+    OutcomeName.REJECTED: ErrorCode.CONTACTS_REJECTED,
+    OutcomeName.FAILED: ErrorCode.CONTACTS_FAILED,
+    OutcomeName.STOPPED: ErrorCode.CONTACTS_STOPPED,
+}

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from hubspot_sync.codes import EmailFault, ErrorCode
 from hubspot_sync.rules.source import Key, Value
 from hubspot_sync.rules.transforms import Transform, TransformName
 from hubspot_sync.rules.value_types import TypeSpec
+from hubspot_sync.sentences import Message
 
 MAX_EMAIL_LENGTH = 254
 """The longest address that mail itself can carry (RFC 5321)."""
@@ -302,7 +304,7 @@ def normalise_email(email: str) -> str:
     return email.strip().lower()
 
 
-def email_fault(email: str | None, reject_emails: tuple[str, ...] = ()) -> str | None:
+def email_fault(email: str | None, reject_emails: tuple[str, ...] = ()) -> Message | None:
     """Say why HubSpot need not even be asked about this address; None if it could be an email.
 
     Deliberately lenient: what only might be wrong is for HubSpot to judge.
@@ -312,30 +314,27 @@ def email_fault(email: str | None, reject_emails: tuple[str, ...] = ()) -> str |
         reject_emails: patterns of placeholders, in lower case.
     """
     if email is None or not email.strip():
-        return "The contact has no email address; add one and mark it again."
+        return Message(ErrorCode.NO_EMAIL)
     address = normalise_email(email)
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain:
-        fault = "an address has one @ with something on either side"
+        fault = EmailFault.AT
     elif _WHITE_OR_CONTROL.search(address):
-        fault = "an address has no blanks or control characters"
+        fault = EmailFault.BLANK
     elif "." not in domain.strip("."):
-        fault = "the part after the @ has a dot"
+        fault = EmailFault.DOT
     elif len(address) > MAX_EMAIL_LENGTH:
-        fault = f"an address has {MAX_EMAIL_LENGTH} characters at most"
+        fault = EmailFault.LENGTH
     else:
         return _placeholder_fault(address, reject_emails)
-    return f"The email address cannot be one: {fault}. Correct it and mark the contact again."
+    return Message(ErrorCode.EMAIL_CANNOT_BE_ONE, fault=fault, most=MAX_EMAIL_LENGTH)
 
 
-def _placeholder_fault(address: str, reject_emails: tuple[str, ...]) -> str | None:
+def _placeholder_fault(address: str, reject_emails: tuple[str, ...]) -> Message | None:
     pattern = next((each for each in reject_emails if fnmatchcase(address, each)), None)
     if pattern is None:
         return None
-    return (
-        f"The email address is a placeholder: it matches {pattern} of reject_emails in the "
-        "mapping. Correct it and mark the contact again, or take the pattern out."
-    )
+    return Message(ErrorCode.EMAIL_PLACEHOLDER, pattern=pattern)
 
 
 STANDARD_PROPERTIES = ("email", "firstname", "lastname", "phone")

@@ -8,6 +8,7 @@ anything is written.
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.rules.invalid import Invalid
 from hubspot_sync.rules.mapping import (
     CustomProperty,
@@ -16,20 +17,23 @@ from hubspot_sync.rules.mapping import (
     PropertyMapping,
 )
 from hubspot_sync.rules.value_types import TypeSpec, ValueType, written
+from hubspot_sync.sentences import Message
 
 
-def differences(wanted: CustomProperty, found: PropertyDefinition) -> list[str]:
+def differences(wanted: CustomProperty, found: PropertyDefinition) -> list[Message]:
     """Name what HubSpot's property has otherwise than `create-properties` would make it."""
     told = []
     if found.type != wanted.type:
-        told.append(f"type is {found.type}, not {wanted.type}")
+        told.append(Message(ErrorCode.PROPERTY_TYPE, found=found.type, wanted=wanted.type))
     if found.field_type != wanted.field_type:
-        told.append(f"field type is {found.field_type}, not {wanted.field_type}")
+        told.append(
+            Message(ErrorCode.PROPERTY_FIELD_TYPE, found=found.field_type, wanted=wanted.field_type)
+        )
     if found.read_only:
-        told.append("it is read-only, so it is not filled")
+        told.append(Message(ErrorCode.PROPERTY_READ_ONLY))
     lacking = [value for value, _ in wanted.options if value not in found.options]
     if lacking:
-        told.append(f"it lacks the options {', '.join(lacking)}")
+        told.append(Message(ErrorCode.PROPERTY_LACKS_OPTIONS, options=", ".join(lacking)))
     return told
 
 

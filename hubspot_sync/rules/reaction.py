@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     Conflict,
     ContactRejected,
     HubSpotDenied,
     HubSpotSyncError,
+    Interrupted,
     NotFound,
     PropertyMissing,
     QuotaSpent,
@@ -25,6 +27,7 @@ from hubspot_sync.errors import (
 from hubspot_sync.rules.mapping import STANDARD_PROPERTIES
 from hubspot_sync.rules.retry import LONGEST_WAIT_SECONDS, parse_retry_after
 from hubspot_sync.rules.words import one_line
+from hubspot_sync.sentences import Message
 
 UNAVAILABLE = Signature("UNAVAILABLE")
 """The signature of a contact for which HubSpot gave no usable answer."""
@@ -110,13 +113,14 @@ def read_answer(
     if body is None:
         # A proxy, a firewall or a captive portal speaks; HubSpot always answers in JSON.
         raise Unavailable(
-            f"an answer that is not HubSpot's came back (HTTP {answer.status}, not JSON)",
+            ErrorCode.NOT_HUBSPOTS_ANSWER,
+            status=answer.status,
             outcome_unknown=answer.status < 400,
         )
     if 200 <= answer.status < 300:
         return body
     if answer.status < 400:
-        raise Unavailable(f"HubSpot answered with a redirect (HTTP {answer.status}); not followed")
+        raise Unavailable(ErrorCode.ANSWER_REDIRECTED, status=answer.status)
     raise _refusal(answer.status, body, custom_properties)
 
 
@@ -145,16 +149,14 @@ def _refusal(
     words = one_line(_text(body.get("message")), LONGEST_WORDS) or "no reason given"
     match status:
         case 401:
-            return HubSpotDenied(
-                "HubSpot does not accept the token (401). Set HUBSPOT_API_KEY to a valid private "
-                "app token or service key."
-            )
+            return HubSpotDenied(ErrorCode.TOKEN_REFUSED)
         case 403:
-            return HubSpotDenied(_missing_scopes(body, words))
+            scopes = _missing_scopes(body)
+            return HubSpotDenied(ErrorCode.SCOPES_MISSING, scopes=scopes, words=words)
         case 404:
-            return NotFound(words)
+            return NotFound(ErrorCode.HUBSPOTS_WORDS, words=words)
         case 409:
-            return Conflict(f"HubSpot holds it already: {words}", existing_id=_existing_id(body))
+            return Conflict(ErrorCode.HOLDS_IT_ALREADY, words=words, existing_id=_existing_id(body))
         case _:
             return _rejection(status, body, words, custom_properties)
 
@@ -186,15 +188,15 @@ def _rejection(
     else:
         category = one_line(_text(body.get("category")), LONGEST_NAME)
         signature = Signature(category or f"HTTP_{status}")
+    code = ErrorCode.HUBSPOT_REFUSED
     if is_blocked:
+        code = ErrorCode.ADDRESS_BLOCKED
         signature = Signature(GDPR_BLOCKED, signature.property_name)
     if never_sent:
-        words += (
-            ". An administrator requires what the sync does not send: make the property optional "
-            "in HubSpot; the contact keeps its attempts"
-        )
+        code = ErrorCode.PROPERTY_REQUIRED
     return ContactRejected(
-        f"HubSpot refused the contact: {words}",
+        code,
+        words=words,
         signature=signature,
         permanent=is_blocked or any(problem.code in _PERMANENT for problem in problems),
         by_account=bool(never_sent),
@@ -205,8 +207,8 @@ def _rejection(
 def account_full(refusal: ContactRejected) -> ContactRejected:
     """Return what a refusal amounts to where the account holds all the contacts that it may."""
     return ContactRejected(
-        "HubSpot holds as many contacts as the account's subscription allows: delete contacts "
-        f"there, or raise the limit; the contact keeps its attempts. {refusal}",
+        ErrorCode.ACCOUNT_FULL,
+        refusal=refusal.message,
         signature=Signature("CONTACT_LIMIT"),
         by_account=True,
         correlation_id=refusal.correlation_id,
@@ -233,19 +235,17 @@ def is_unexplained(refusal: object) -> bool:
 
 def property_missing(names: Collection[str]) -> PropertyMissing:
     """Return the error for custom properties that the portal lacks."""
-    listed = ", ".join(names)
-    return PropertyMissing(
-        f"HubSpot has no contact property {listed}. Run 'hubspot-sync create-properties' (or "
-        "correct the HUBSPOT_CUSTOM_PROPERTY_… settings)."
-    )
+    return PropertyMissing(ErrorCode.PROPERTY_MISSING, properties=", ".join(names))
 
 
-def rate_limit_used_up(trouble: Unavailable) -> str:
+def rate_limit_used_up(trouble: Unavailable) -> Message:
     """Return what a 429 amounts to that no wait has mended."""
-    return (
-        f"The portal's rate limit is used up by other programs ({trouble}). Find them in HubSpot "
-        "under Development."
-    )
+    return Message(ErrorCode.RATE_LIMIT, trouble=trouble.message)
+
+
+def not_confirmed(end: Interrupted) -> Message:
+    """Return what is said of a contact that was sent where the run ended before the answer."""
+    return Message(ErrorCode.NOT_CONFIRMED, end=end.message)
 
 
 def _come_back_later(
@@ -254,23 +254,20 @@ def _come_back_later(
     wait = parse_retry_after(answer.headers.get("retry-after"), now)
     if answer.status == 429 and _is_daily(body):
         return QuotaSpent(
-            "HubSpot's daily limit is used up; it starts afresh at midnight in the portal's time "
-            "zone.",
+            ErrorCode.DAILY_LIMIT,
             resume_at=now + timedelta(seconds=wait) if wait else None,
             is_daily=True,
         )
     if answer.status == 477 or (wait or 0) > LONGEST_WAIT_SECONDS:
         resume_at = now + timedelta(seconds=wait) if wait else None
-        when = f"after {resume_at:%Y-%m-%d %H:%M} UTC" if resume_at else "later"
-        what = "the account is moving" if answer.status == 477 else "no more requests now"
-        return QuotaSpent(
-            f"HubSpot asks to come back {when} (HTTP {answer.status}: {what}).",
-            resume_at=resume_at,
-        )
+        return QuotaSpent(ErrorCode.COME_BACK_LATER, status=answer.status, resume_at=resume_at)
     if wait is None:
         wait = _usual_wait(answer.status, body)
     return Unavailable(
-        f"HubSpot answered HTTP {answer.status}",
+        ErrorCode.ANSWER_UNUSABLE,
+        status=answer.status,
+        # Not in the sentence, which goes into the log: they may repeat the address.
+        hubspots_words=one_line(_text(body.get("message")), LONGEST_WORDS),
         wait_seconds=wait,
         outcome_unknown=answer.status >= 500,
         rate_limited=answer.status == 429,
@@ -291,18 +288,13 @@ def _is_daily(body: Mapping[str, object]) -> bool:
     return _text(body.get("policyName")) == "DAILY" or "daily limit" in _text(body.get("message"))
 
 
-def _missing_scopes(body: Mapping[str, object], words: str) -> str:
+def _missing_scopes(body: Mapping[str, object]) -> str:
     scopes = sorted(
         str(scope)
         for entry in _mappings(body.get("errors"))
         for scope in _list(_mapping(entry.get("context")).get("requiredGranularScopes"))
     )
-    if scopes:
-        listed = one_line(", ".join(scopes), LONGEST_WORDS)
-        mend = f"Give the private app or service key these scopes: {listed}"
-    else:
-        mend = f"Check the scopes and the portal of the private app or service key ({words})"
-    return f"HubSpot does not let the token do this (403). {mend}."
+    return one_line(", ".join(scopes), LONGEST_WORDS)
 
 
 def _existing_id(body: Mapping[str, object]) -> str | None:

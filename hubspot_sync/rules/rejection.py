@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Signature
 from hubspot_sync.rules.grouping import Group
 from hubspot_sync.rules.mapping import OnInvalid, PropertyMapping
 from hubspot_sync.rules.portal_fit import place_of
 from hubspot_sync.rules.settlement import Rejected
+from hubspot_sync.sentences import Message
 
 
 def rejection_of(group: Group, mapping: PropertyMapping) -> Rejected | None:
@@ -19,12 +21,15 @@ def rejection_of(group: Group, mapping: PropertyMapping) -> Rejected | None:
     for line in mapping.fields:
         invalid = group.invalid.get(line.property_name)
         if invalid is not None and line.on_invalid is OnInvalid.REJECT:
-            return Rejected(
-                f"The value of {line.origin} cannot be sent to {line.property_name}: {invalid}. "
-                f"Correct it and mark the contact again, or correct the mapping "
-                f"({place_of(mapping, line)}).",
-                Signature(invalid.code, line.property_name),
+            told = Message(
+                ErrorCode.VALUE_CANNOT_BE_SENT,
+                origin=line.origin,
+                property_name=line.property_name,
+                why=invalid,
+                place=place_of(mapping, line),
+                hubspot_code=str(invalid.code),
             )
+            return Rejected(told, Signature(invalid.code, line.property_name))
     return None
 
 

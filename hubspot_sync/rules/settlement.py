@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Signature
+from hubspot_sync.rules.advice import label_of
 from hubspot_sync.rules.lifecycle import (
     Changes,
     Claim,
@@ -21,11 +23,10 @@ from hubspot_sync.rules.lifecycle import (
 )
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.words import one_line
+from hubspot_sync.sentences import Message
 
 MAX_ERROR_LENGTH = 500
 """The error column's length in deployments that limit it."""
-
-_WORKER_DIED = "Its worker died; it is tried again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Failed:
         correlation_id: what HubSpot's support asks for; None where HubSpot gave none.
     """
 
-    message: str
+    message: Message
     signature: Signature | None = None
     correlation_id: str | None = None
 
@@ -72,7 +73,7 @@ class Rejected:
         correlation_id: as above.
     """
 
-    message: str
+    message: Message
     signature: Signature | None = None
     correlation_id: str | None = None
 
@@ -87,7 +88,7 @@ class Stopped:
         correlation_id: as above.
     """
 
-    message: str
+    message: Message
     signature: Signature | None = None
     correlation_id: str | None = None
 
@@ -124,15 +125,14 @@ class Settlement:
 
     Attributes:
         changes: empty where the row is not ours to write any more.
-        code: what refused the contact, in HubSpot's word or one of ours; None where nothing did.
+        error: why the contact was not delivered; None where it was, or nothing was sent.
     """
 
     claim: Claim
     name: OutcomeName
     changes: Changes = field(default_factory=dict)
     hubspot_contact_id: str | None = None
-    error: str | None = None
-    code: str | None = None
+    error: Message | None = None
     next_retry_at: datetime | None = None
 
 
@@ -190,9 +190,14 @@ def _written_by(
             assert_never(outcome)
 
 
-def error_text(message: str) -> str:
-    """Fit a message into the error column: one line, no control characters, 500 at most."""
-    return one_line(message, MAX_ERROR_LENGTH)
+def shown_error(message: Message) -> Message:
+    """Return a message as tables and JSON show it: one line, no control characters, 500 at most."""
+    return message.as_text(one_line(message, MAX_ERROR_LENGTH))
+
+
+def error_text(message: Message) -> str:
+    """Return what the error column holds of a message: its label, and as much as there is room."""
+    return one_line(f"[{label_of(message)}] {message}", MAX_ERROR_LENGTH)
 
 
 def _left_alone(claim: Claim, outcome: Outcome) -> Settlement:
@@ -201,8 +206,7 @@ def _left_alone(claim: Claim, outcome: Outcome) -> Settlement:
         claim,
         OutcomeName.SUPERSEDED,
         hubspot_contact_id=outcome.hubspot_contact_id if isinstance(outcome, Delivered) else None,
-        error=error_text(outcome.message) if isinstance(outcome, UNDELIVERED) else None,
-        code=_code(outcome),
+        error=shown_error(outcome.message) if isinstance(outcome, UNDELIVERED) else None,
     )
 
 
@@ -224,16 +228,16 @@ def _delivered(claim: Claim, outcome: Delivered, row: Row) -> Settlement:
 def _failed(
     claim: Claim, outcome: Failed, row: Row, policy: RetryPolicy, now: datetime
 ) -> Settlement:
-    error = error_text(outcome.message)
+    message = outcome.message
     # The row's own count, which begins again for whoever was asked for anew meanwhile.
     retry_count = row.retry_count if row.retry_columns_are_ours else claim.retry_count
     if retry_count >= policy.max_retries:
         return Settlement(
-            claim, OutcomeName.EXHAUSTED, _final(claim, error), error=error, code=_code(outcome)
+            claim, OutcomeName.EXHAUSTED, _final(claim, message), error=shown_error(message)
         )
     next_retry_at = now + policy.delay_after(retry_count)
     changes = statuses("Queued", "Error") | {
-        "hubspot_processing_error": error,
+        "hubspot_processing_error": error_text(message),
         # Never lower than another CRM's count: two CRMs that both fail must come to an end.
         "retry_count": max(row.retry_count, retry_count + 1),
         "next_retry_at": next_retry_at,
@@ -244,28 +248,22 @@ def _failed(
         claim,
         OutcomeName.FAILED,
         changes,
-        error=error,
-        code=_code(outcome),
+        error=shown_error(message),
         next_retry_at=next_retry_at,
     )
 
 
 def _rejected(claim: Claim, outcome: Rejected) -> Settlement:
-    error = error_text(outcome.message)
+    message = outcome.message
     return Settlement(
-        claim, OutcomeName.REJECTED, _final(claim, error), error=error, code=_code(outcome)
+        claim, OutcomeName.REJECTED, _final(claim, message), error=shown_error(message)
     )
 
 
-def _code(outcome: Outcome) -> str | None:
-    signature = outcome.signature if isinstance(outcome, UNDELIVERED) else None
-    return signature.code if signature else None
-
-
-def _final(claim: Claim, error: str) -> dict[str, object]:
+def _final(claim: Claim, message: Message) -> dict[str, object]:
     """Return the changes of a contact that is not tried again until somebody marks it."""
     return statuses("Error", "Error") | {
-        "hubspot_processing_error": error,
+        "hubspot_processing_error": error_text(message),
         "last_failed_crm": claim.before.crm_name,
         "next_retry_at": None,
     }
@@ -274,8 +272,8 @@ def _final(claim: Claim, error: str) -> dict[str, object]:
 def _stopped(
     claim: Claim, outcome: Stopped, row: Row, policy: RetryPolicy, now: datetime
 ) -> Settlement:
-    error = error_text(outcome.message)
-    changes = statuses("Queued", "Error") | {"hubspot_processing_error": error}
+    message = outcome.message
+    changes = statuses("Queued", "Error") | {"hubspot_processing_error": error_text(message)}
     next_retry_at = None
     if row.retry_columns_are_ours:
         next_retry_at = now + policy.base_delay
@@ -284,8 +282,7 @@ def _stopped(
         claim,
         OutcomeName.STOPPED,
         changes,
-        error=error,
-        code=_code(outcome),
+        error=shown_error(message),
         next_retry_at=next_retry_at,
     )
 
@@ -298,7 +295,9 @@ def _released(claim: Claim, row: Row, policy: RetryPolicy) -> Settlement:
         is_last = claim.retry_count >= policy.max_retries
         state = ProcessingStatus.ERROR if is_last else ProcessingStatus.QUEUED
         changes = statuses("Queued", state)
-        changes |= {"hubspot_processing_error": _WORKER_DIED} if is_last else {}
+        if is_last:
+            died = Message(ErrorCode.WORKER_DIED)
+            changes |= {"hubspot_processing_error": error_text(died)}
         return Settlement(claim, OutcomeName.RELEASED, changes)
     if not before.is_wanted and row.updated_at != claim.updated_at:
         # Somebody has written since, perhaps to ask for it, and another worker may hold it now:
@@ -314,9 +313,6 @@ def _released(claim: Claim, row: Row, policy: RetryPolicy) -> Settlement:
         changes["retry_count"] = before.retry_count
     return Settlement(claim, OutcomeName.RELEASED, changes)
 
-
-DATABASE_REFUSED = "DATABASE_REFUSED"
-"""The code of a contact whose row the database does not let us settle."""
 
 _THEIRS = (OutcomeName.SUPERSEDED, OutcomeName.REQUEUED, OutcomeName.RELEASED)
 
@@ -340,18 +336,14 @@ def instead_of(settlement: Settlement, why: str) -> list[Settlement]:
     if settlement.name in _THEIRS:
         kept = {name: value for name, value in settlement.changes.items() if name not in _TEXTS}
         return [*alternatives, replace(settlement, changes=kept)]
-    has_it = settlement.hubspot_contact_id
-    words = (
-        f"The database refuses to store the result ({why})."
-        f"{f' HubSpot has the contact as {has_it}.' if has_it else ''}"
-        " Look at the table's constraints and triggers, then mark the contact again."
+    words = Message(
+        ErrorCode.DATABASE_REFUSED, why=why, hubspot_contact_id=settlement.hubspot_contact_id
     )
     rejected = replace(
         settlement,
         name=OutcomeName.REJECTED,
         changes=_final(settlement.claim, words),
         error=words,
-        code=DATABASE_REFUSED,
         next_retry_at=None,
     )
     return [*alternatives, rejected]

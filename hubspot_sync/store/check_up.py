@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, cast, func, inspect, literal, select, text
 from sqlalchemy.exc import DBAPIError
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.rules.alarm import span
 from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.database import transaction
 from hubspot_sync.store.expressions import DatabaseTime
 from hubspot_sync.store.indexes import has_index, wanted_indexes
@@ -22,6 +24,7 @@ from hubspot_sync.store.relation import (
     hides_rows,
     kind_of_table,
     missing_rights,
+    no_table,
     why_not_writable,
 )
 from hubspot_sync.store.source_table import SourceTable
@@ -54,13 +57,8 @@ def look_at_database(engine: Engine, contacts: SourceTable) -> list[Check]:
                 checks += _time_zone(connection, contacts, columns)
         return checks + (_indexes(engine, contacts, kind) if kind and columns else [])
     except HubSpotSyncError as trouble:
-        if trouble.exit_code < 3:
-            mend = "Correct DATABASE_URL, or run hubspot-sync init-db."
-            return [Check("database", CheckState.MEND, str(trouble), mend)]
-        words, _, mend = str(trouble).partition(". ")
-        # What a run would say of its contacts is no news here.
-        mend = mend.partition("; what was not settled")[0].partition("; the contacts")[0]
-        return [Check("database", CheckState.UNREACHABLE, words, f"{mend.rstrip('.')}.")]
+        state = CheckState.FIX if trouble.exit_code < 3 else CheckState.UNREACHABLE
+        return [Check.of("database", state, trouble.message)]
 
 
 def _server(connection: Connection) -> Check:
@@ -68,11 +66,10 @@ def _server(connection: Connection) -> Check:
         version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
         return Check("database", CheckState.OK, f"SQLite {version}")
     version = connection.exec_driver_sql("SHOW server_version").scalar_one()
-    words = f"PostgreSQL {version}"
     if int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000 < 15:
-        mend = f"Upgrade to PostgreSQL {OLDEST_POSTGRESQL} or newer."
-        return Check("database", CheckState.MEND, words, mend)
-    return Check("database", CheckState.OK, words)
+        old = Message(ErrorCode.DATABASE_TOO_OLD, version=version, oldest=OLDEST_POSTGRESQL)
+        return Check.of("database", CheckState.FIX, old)
+    return Check("database", CheckState.OK, f"PostgreSQL {version}")
 
 
 def _columns(connection: Connection, contacts: SourceTable) -> dict[str, Any]:
@@ -90,34 +87,26 @@ def _table(
     kind: Kind | None,
 ) -> list[Check]:
     if not columns or kind is None:
-        words, mend = f"there is no table {contacts.name}", "Correct DATABASE_URL, or run init-db."
-        return [Check("table", CheckState.MEND, words, mend)]
+        return [Check.of("table", CheckState.FIX, no_table(connection, contacts.name))]
     if not kind.is_table:
-        words = f"{contacts.name} is {kind}, whose rows the sync cannot lock"
-        mend = "Point DATABASE_URL, or its user's search_path, at the table behind it."
-        return [Check("table", CheckState.MEND, words, mend)]
+        unfit = Message(ErrorCode.TABLE_NOT_LOCKABLE, table=contacts.name, kind=kind)
+        return [Check.of("table", CheckState.FIX, unfit)]
     missing = [name for name in contacts.source.all_columns if name not in columns]
     if missing:
-        words = f"{contacts.name} lacks {', '.join(missing)}"
-        return [Check("table", CheckState.MEND, words, "Add what is missing, or correct the URL.")]
+        lacks = Message(ErrorCode.COLUMNS_MISSING, table=contacts.name, columns=", ".join(missing))
+        return [Check.of("table", CheckState.FIX, lacks)]
     wrong = [
         fault
         for key in _NEEDS
         if (fault := _fault_of(connection, contacts, key, columns[contacts.c[key].name]))
     ]
     if wrong:
-        mend = "Alter the column; the README says what each is for."
-        return [Check("table", CheckState.MEND, words, mend) for words in wrong]
+        return [Check.of("table", CheckState.FIX, fault) for fault in wrong]
     if connection.dialect.name == "postgresql" and not missing_rights(connection, contacts):
         why = why_not_writable(connection, contacts)
         if why:
-            mend = (
-                "Drop its rules for UPDATE, or make them triggers; let no column that the sync "
-                "writes be generated; give it the REPLICA IDENTITY that its publications need."
-            )
-            return [
-                Check("table", CheckState.MEND, f"{contacts.name} takes no update ({why})", mend)
-            ]
+            fixed = Message(ErrorCode.TABLE_TAKES_NO_UPDATE, table=contacts.name, why=why)
+            return [Check.of("table", CheckState.FIX, fixed)]
     also = ", partitioned" if kind is Kind.PARTITIONED else ""
     columns_told = f"with all {len(contacts.source.all_columns)} columns{also}"
     return [Check("table", CheckState.OK, f"{contacts.name}, {columns_told}")]
@@ -154,24 +143,25 @@ _NEEDS = {
 
 def _fault_of(
     connection: Connection, contacts: SourceTable, key: str, column: Mapping[str, Any]
-) -> str | None:
+) -> Message | None:
     """Return why a column cannot hold what the sync writes, as far as its type tells."""
     need, name, kind = _NEEDS[key], column["name"], column["type"]
     missing = [label for label in _LABELS.get(key, ()) if not _takes_label(connection, kind, label)]
     if missing:
-        return f"{name} does not take {', '.join(missing)}"
+        return Message(ErrorCode.COLUMN_LACKS_LABELS, column=name, labels=", ".join(missing))
     kind = _without_domain(kind)
     if not getattr(kind, "enums", None) and not _is(kind, need):
-        return f"{name} is {kind}, not {_KINDS[need.kind]}"
-    length, wanted = getattr(kind, "length", None), need.length
+        wanted = _KINDS[need.kind]
+        return Message(ErrorCode.COLUMN_TYPE_WRONG, column=name, kind=kind, wanted=wanted)
+    length, least = getattr(kind, "length", None), need.length
     if key == "last_failed_crm":
-        wanted = len(contacts.source.crm_name)
-    if wanted and length and length < wanted:
-        return f"{name} takes {length} characters, fewer than {wanted}"
+        least = len(contacts.source.crm_name)
+    if least and length and length < least:
+        return Message(ErrorCode.COLUMN_TOO_SHORT, column=name, length=length, least=least)
     if need.is_cleared and not column["nullable"]:
-        return f"{name} does not take NULL"
+        return Message(ErrorCode.COLUMN_NOT_NULL, column=name)
     if key == "retry_count" and column["nullable"]:
-        return f"{name} takes NULL, which no program that counts in it expects"
+        return Message(ErrorCode.COLUMN_NULLABLE, column=name)
     return None
 
 
@@ -212,15 +202,12 @@ def _rights(connection: Connection, contacts: SourceTable) -> list[Check]:
         return _rights_to_file(Path(found.scalar_one()))
     missing = missing_rights(connection, contacts)
     if missing:
-        mend = f"GRANT SELECT, UPDATE ON {contacts.name} TO the user in DATABASE_URL;"
-        return [Check("rights", CheckState.MEND, f"no {' and no '.join(missing)}", mend)]
+        lacks = Message(ErrorCode.RIGHTS_MISSING, table=contacts.name, rights=missing)
+        return [Check.of("rights", CheckState.FIX, lacks)]
     if connection.exec_driver_sql("SHOW default_transaction_read_only").scalar_one() == "on":
-        words = "this user's transactions are read-only"
-        mend = "ALTER ROLE … SET default_transaction_read_only = off, or ask who runs the server."
-        return [Check("rights", CheckState.MEND, words, mend)]
+        return [Check.of("rights", CheckState.FIX, Message(ErrorCode.TRANSACTIONS_READ_ONLY))]
     if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar_one():
-        words, mend = "this is a replica", "Point DATABASE_URL at the primary server."
-        return [Check("rights", CheckState.MEND, words, mend)]
+        return [Check.of("rights", CheckState.FIX, Message(ErrorCode.DATABASE_IS_REPLICA))]
     return [
         Check("rights", CheckState.OK, "may read and write the table"),
         *_row_security(connection, contacts),
@@ -235,16 +222,8 @@ def _row_security(connection: Connection, contacts: SourceTable) -> list[Check]:
         shown = "enabled, with policies that show this user every contact"
         return [Check("row security", CheckState.OK, shown)]
     user = connection.exec_driver_sql("SELECT quote_ident(current_user)").scalar_one()
-    words = (
-        f"enabled on {contacts.name}; it may hide contacts from this user, which are never sent "
-        "then"
-    )
-    mend = (
-        f"CREATE POLICY hubspot_sync ON {contacts.name} TO {user} USING (true) "
-        "WITH CHECK (true); or, where a restrictive policy stands against it, "
-        f"ALTER ROLE {user} BYPASSRLS;"
-    )
-    return [Check("row security", CheckState.MEND, words, mend)]
+    hidden = Message(ErrorCode.ROWS_MAY_BE_HIDDEN, table=contacts.name, user=user)
+    return [Check.of("row security", CheckState.FIX, hidden)]
 
 
 def _rights_to_file(path: Path) -> list[Check]:
@@ -253,19 +232,17 @@ def _rights_to_file(path: Path) -> list[Check]:
     closed = [str(each) for each in places if not os.access(each, os.W_OK, effective_ids=True)]
     if not closed:
         return []
-    mend = "Run as the user who owns the file, or give the program's user both."
-    words = f"this user may not write {' and '.join(closed)}"
-    return [Check("rights", CheckState.MEND, words, mend)]
+    found = Message(ErrorCode.FILE_NOT_WRITABLE, paths=" and ".join(closed))
+    return [Check.of("rights", CheckState.FIX, found)]
 
 
 def _clock(connection: Connection) -> Check:
     there: datetime = connection.execute(select(DatabaseTime())).scalar_one()
     skew = abs(there - datetime.now(UTC))
-    words = f"{span(skew)} between the database's and this machine's"
+    apart = Message(ErrorCode.CLOCKS_APART, skew=span(skew))
     if skew > MOST_SKEW:
-        mend = "Let both machines keep their clocks by NTP. Leases are safe: the database's counts."
-        return Check("clocks", CheckState.MEND, words, mend)
-    return Check("clocks", CheckState.OK, words)
+        return Check.of("clocks", CheckState.FIX, apart)
+    return Check("clocks", CheckState.OK, apart.what)
 
 
 def _time_zone(
@@ -282,9 +259,13 @@ def _time_zone(
     zone = connection.execute(usual).scalar_one()
     if zone in _UTC_ZONES:
         return []
-    words = f"{name} keeps no zone, and sessions are in {zone}"
-    mend = "Let the app write UTC: ALTER DATABASE … SET timezone TO 'UTC';"
-    return [Check("time zone", CheckState.MEND, words, mend)]
+    return [
+        Check.of(
+            "time zone",
+            CheckState.FIX,
+            Message(ErrorCode.TIME_ZONE_NOT_UTC, column=name, zone=zone),
+        )
+    ]
 
 
 def _is_long(engine: Engine, contacts: SourceTable) -> bool:
@@ -300,13 +281,13 @@ def _is_long(engine: Engine, contacts: SourceTable) -> bool:
 
 def _indexes(engine: Engine, contacts: SourceTable, kind: Kind) -> list[Check]:
     if not kind.is_table:
-        return [Check("indexes", CheckState.UNKNOWN, f"none can be made on {kind}")]
+        impossible = Message(ErrorCode.INDEXES_IMPOSSIBLE, kind=kind)
+        return [Check.of("indexes", CheckState.UNKNOWN, impossible)]
     wanted = [each.name for each in wanted_indexes(contacts)]
     missing = [name for name in wanted if not has_index(engine, contacts, name)]
     if missing and not _is_long(engine, contacts):
         return [Check("indexes", CheckState.OK, "none; a queue of many thousands wants them")]
     if missing:
-        words = f"missing: {', '.join(missing)}"
-        mend = "Let the table's owner run hubspot-sync init-db --indexes."
-        return [Check("indexes", CheckState.MEND, words, mend)]
+        lacks = Message(ErrorCode.INDEXES_MISSING, indexes=", ".join(missing))
+        return [Check.of("indexes", CheckState.FIX, lacks)]
     return [Check("indexes", CheckState.OK, "all that the queue wants")]

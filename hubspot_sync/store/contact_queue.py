@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, func, select
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.claiming import Candidates, in_turn, rows_to_take
 from hubspot_sync.rules.identity import Rename
@@ -26,6 +27,7 @@ from hubspot_sync.rules.lifecycle import (
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Settlement
 from hubspot_sync.rules.source import Key
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import KIND, Due, DueKind, prefer_indexes
 from hubspot_sync.store.expressions import DatabaseTime
@@ -54,7 +56,7 @@ class Held:
         reason: in words, for the operator.
     """
 
-    reason: str
+    reason: Message
 
 
 class ContactQueue:
@@ -140,9 +142,7 @@ class ContactQueue:
             taken = self._write_taken(connection, {}, claimed, singly=True)
         _log_taken(taken)
         for why in taken.refused.values():
-            return Held(
-                f"the database refuses to change its row ({why}); look at the table's rules"
-            )
+            return Held(Message(ErrorCode.CONTACT_ROW_REFUSED, why=why))
         return taken.claims[0]
 
     def settle(self, deliveries: Sequence[Delivery]) -> list[Settlement]:
@@ -169,7 +169,7 @@ class ContactQueue:
         left = [*due.lone, *due.takeovers]
         return [*left, *in_turn(due, max(0, limit - len(left)))][:limit]
 
-    def death_notice(self, row: Row) -> str | None:
+    def death_notice(self, row: Row) -> Message | None:
         """Return why a claim of this row would end before anything is sent, if it would."""
         claim, _ = claim_row(row, self._policy, row.updated_at or _LONG_AGO)
         return claim.death_notice if claim.is_out_of_attempts else None
@@ -230,12 +230,10 @@ class ContactQueue:
 
     def _reason_to_hold(self, row: Row, now: datetime, *, force: bool) -> Held | None:
         if row.sync_status == SyncStatus.SKIPPED and not force:
-            return Held("its decision is Skipped; use --force to send it all the same")
+            return Held(Message(ErrorCode.CONTACT_SKIPPED))
         if row.updated_at and is_held(row, now, self._lease):
             ends = row.updated_at + self._lease
-            return Held(
-                f"a run holds it, or died holding it, until {ends:%H:%M:%S} UTC at the latest"
-            )
+            return Held(Message(ErrorCode.CONTACT_HELD, ends=ends))
         return None
 
     def _is(self, contact_id: Key) -> ColumnElement[bool]:
@@ -276,19 +274,14 @@ class ContactQueue:
                 refused.setdefault(key, UNCHANGED)
         return _Taken(claims, are_free, refused)
 
-    def _why_unlocked(self, connection: Connection) -> str:
+    def _why_unlocked(self, connection: Connection) -> Message:
         if connection.dialect.name == "postgresql" and hides_rows(connection, self._contacts):
-            return (
-                "another program holds its row, or row security keeps this user from changing "
-                "it; try again in a moment, then run 'hubspot-sync doctor'"
-            )
-        return "another program holds its row; try again in a moment"
+            return Message(ErrorCode.CONTACT_ROW_BUSY_OR_HIDDEN)
+        return Message(ErrorCode.CONTACT_ROW_BUSY)
 
     def _not_there(self, contact_id: Key) -> NotThere:
-        return NotThere(
-            f"There is no contact {str(contact_id)[:80]} in the table '{self._contacts.name}'. "
-            "Look for it by its email, or see whether DATABASE_URL names the right database."
-        )
+        shown = str(contact_id)[:80]
+        return NotThere(ErrorCode.CONTACT_NOT_THERE, contact=shown, table=self._contacts.name)
 
 
 @dataclass(frozen=True, slots=True)

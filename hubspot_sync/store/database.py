@@ -17,13 +17,16 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from hubspot_sync.errors import Contended, WrongUsage
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.errors import Contended, HubSpotSyncError, QueryTimedOut, WrongUsage
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.failures import (
     SQLITE_BUSY_SECONDS,
     UnusableFile,
     explain,
     why_not_asked,
 )
+from hubspot_sync.store.relation import is_locked, no_table
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +63,7 @@ def make_engine(
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # Without its cause, whose words hold the password.
-        raise WrongUsage(
-            "DATABASE_URL is not an address: what follows the host's colon must be a number, and "
-            "an IPv6 address stands in square brackets."
-        ) from None
+        raise WrongUsage(ErrorCode.DATABASE_URL_MALFORMED) from None
     if parsed.get_backend_name() == "sqlite":
         engine = _sqlite_engine(parsed.database, create=create, pool_size=pool_size)
         return engine.execution_options(**{_TABLE: table})
@@ -152,24 +152,24 @@ def _make_for_this_user_alone(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _why_unopened(path: Path, *, create: bool) -> str | None:
+def _why_unopened(path: Path, *, create: bool) -> Message | None:
     """Return why SQLite cannot open a file; None where it is just not there."""
     try:
         folder = path.parent.absolute()
     except FileNotFoundError:
-        return "the current folder is gone"
+        return Message(ErrorCode.FOLDER_GONE)
     try:
         folder.stat()
         path.stat()
     except PermissionError:
-        return f"this user may not enter {folder}"
+        return Message(ErrorCode.FOLDER_NOT_ENTERED, path=folder)
     except OSError:
         if not folder.is_dir():
-            return f"there is no folder {folder}"
-        return f"this user may not write in {folder}" if create else None
+            return Message(ErrorCode.FOLDER_MISSING, path=folder)
+        return Message(ErrorCode.FOLDER_NOT_WRITABLE, path=folder) if create else None
     if path.is_dir():
-        return f"{path} is a folder"
-    return f"this user may not read and write {path}"
+        return Message(ErrorCode.FILE_IS_FOLDER, path=path)
+    return Message(ErrorCode.FILE_NOT_ACCESSIBLE, path=path)
 
 
 @contextmanager
@@ -197,10 +197,35 @@ def transaction(
     except SQLAlchemyError as error:
         if read_only and (why := why_not_asked(error)):
             raise WrongUsage(
-                f"The database does not take what was asked for ({why}). Name contacts as the "
-                f"columns of '{table_of(engine)}' hold them, or by their email."
+                ErrorCode.CONTACT_ID_MALFORMED, words=why, table=table_of(engine)
             ) from error
-        raise explain(error, table_of(engine)) from error
+        raise _explain(engine, error) from error
+
+
+def _quoted(engine: Engine, table: str) -> str:
+    quote = engine.dialect.identifier_preparer.quote
+    return ".".join(map(quote, table.split(".")))
+
+
+def _explain(engine: Engine, error: SQLAlchemyError) -> HubSpotSyncError:
+    """Return the error of ours, after a look at what the database's own words leave open."""
+    table = table_of(engine)
+    told = explain(error, table)
+    if engine.dialect.name != "postgresql":
+        return told
+    try:
+        if told.code is ErrorCode.TABLE_MISSING:
+            with engine.connect() as connection:
+                missing = no_table(connection, table)
+            return WrongUsage(missing.code, **missing.data)
+        if told.code is ErrorCode.QUERY_TIMED_OUT:
+            with engine.connect() as connection:
+                has_waited = is_locked(connection, _quoted(engine, table))
+            code = ErrorCode.QUERY_WAITED_FOR_LOCK if has_waited else told.code
+            return QueryTimedOut(code, table=table, **told.message.data)
+    except SQLAlchemyError as trouble:
+        log.debug("the database says no more: %s", trouble)
+    return told
 
 
 def retried(method: Callable[_P, _T]) -> Callable[_P, _T]:

@@ -5,6 +5,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     Contended,
     DatabaseUnavailable,
@@ -40,6 +41,9 @@ _SERVERS_CLASSES = re.compile("[0-4]|5[34578]|72|F0|HV|XX")
 _UNREADABLE_VALUES = ("22P02", "22003", "22007", "22008")
 """The SQLSTATEs of a text that is no value of the type wanted, or is out of its range."""
 
+_TUPLE = re.compile(r"\(\d+,\d+\)")
+"""In the context of an error, a row that the statement waited for, in whatever language."""
+
 _ADDRESS = re.compile(r"[^\s()'\"=]+@[^\s()'\"]+")
 
 
@@ -60,12 +64,9 @@ def explain(error: SQLAlchemyError, table: str) -> HubSpotSyncError:
     return (
         _explain_table(error, code, words, table)
         or _explain_refusal(error, code, words, table)
-        or _explain_limit(code, words)
+        or _explain_limit(cause, code, words, table)
         or _explain_file(cause, words)
-        or DatabaseUnavailable(
-            f"The database cannot be used now: {words}. Check DATABASE_URL, the server, and the "
-            "network between; what was not settled is taken over when its lease ends."
-        )
+        or DatabaseUnavailable(ErrorCode.DATABASE_UNAVAILABLE, words=words)
     )
 
 
@@ -74,22 +75,11 @@ def _explain_table(
 ) -> WrongUsage | None:
     """Return the error of a table that is not what the sync needs; None where it is."""
     if code == "42P01" or "no such table" in words or is_missing_file(error):
-        return WrongUsage(
-            f"There is no table '{table}' in the database. Point DATABASE_URL at the app's "
-            "database, or run 'hubspot-sync init-db' to make the table in it."
-        )
+        return WrongUsage(ErrorCode.TABLE_MISSING, table=table)
     if code == "42703" or "no such column" in words:
-        return WrongUsage(
-            f"The table '{table}' lacks a column that the sync needs ({words}). Point DATABASE_URL "
-            "at the app's database, or add the column."
-        )
+        return WrongUsage(ErrorCode.TABLE_LACKS_COLUMN, table=table, words=words)
     if code in _UNFIT_TABLE:
-        return WrongUsage(
-            f"The database cannot do with '{table}' what the sync needs ({words}). Point "
-            "DATABASE_URL at the table itself, for a view will not do; where it is the table, look "
-            "at its rules, generated columns and publications. 'hubspot-sync doctor' says what it "
-            "is."
-        )
+        return WrongUsage(ErrorCode.TABLE_UNFIT, table=table, words=words)
     return None
 
 
@@ -100,67 +90,42 @@ def _explain_refusal(
     if is_data_fault(error):
         # A trigger's words may hold the address; the driver's other lines, which do, are left out.
         return RowRefused(
-            f"The database refuses what is to be written into a row of '{table}' "
-            f"({_ADDRESS.sub('…', words)}). Look at the table's constraints and triggers, and "
-            "correct the contact or the rule; what was not settled is taken over when its lease "
-            "ends.",
+            ErrorCode.ROW_REFUSED,
+            table=table,
+            words=_ADDRESS.sub("…", words),
             why=why_refused(error),
         )
     if code in ("42501", "25006") or "readonly database" in words:
-        return DatabaseUnavailable(
-            f"The database does not let this user write ({words}). The user in DATABASE_URL needs "
-            f"SELECT and UPDATE on '{table}', on the primary server; an SQLite file and its folder "
-            "must be this user's to write, and not be replaced while a run is at work."
-        )
+        return DatabaseUnavailable(ErrorCode.DATABASE_READ_ONLY, table=table, words=words)
     if code == _LOCK_TIMEOUT:
-        return RowLocked(
-            f"Another program keeps a row of '{table}' locked ({words}). Find out which one holds "
-            "a transaction open; the contacts are safe."
-        )
+        return RowLocked(ErrorCode.ROW_LOCKED, table=table, words=words)
     if code in _CONTENDED:
-        return Contended(
-            f"The database gave way to other transactions at every try ({words}). The server's log "
-            f"names the statements: let the other program lock rows of '{table}' in the order of "
-            "their ids, and migrate while no run is at work; the contacts are safe."
-        )
+        return Contended(ErrorCode.DATABASE_CONTENDED, table=table, words=words)
     return None
 
 
-def _explain_limit(code: str | None, words: str) -> DatabaseUnavailable | None:
+def _explain_limit(
+    cause: object, code: str | None, words: str, table: str
+) -> DatabaseUnavailable | None:
     """Return the error of a database that has too little of something; None where it has not."""
     if re.search("too many (connections|clients)|connection slots|connection limit", words):
-        return DatabaseUnavailable(
-            f"The database has no connection left ({words}). Raise its limit, or lower "
-            "HUBSPOT_SYNC_WORKERS: a run needs two more than that; the contacts are safe."
-        )
+        return DatabaseUnavailable(ErrorCode.DATABASE_NO_CONNECTION, words=words)
     if code == "57014":
-        return QueryTimedOut(
-            f"The database ended a query that took too long ({words}). Run 'hubspot-sync init-db "
-            "--indexes', or raise the user's statement_timeout; the contacts are safe."
-        )
+        context = getattr(getattr(cause, "diag", None), "context", None)
+        if context and _TUPLE.search(context):
+            return QueryTimedOut(ErrorCode.QUERY_WAITED_FOR_LOCK, table=table, words=words)
+        return QueryTimedOut(ErrorCode.QUERY_TIMED_OUT, words=words)
     if code == "53100" or "disk is full" in words:
-        return DatabaseUnavailable(
-            f"The database has no room left ({words}). Free space on its disk; what was not "
-            "settled is taken over when its lease ends."
-        )
+        return DatabaseUnavailable(ErrorCode.DATABASE_FULL, words=words)
     return None
 
 
 def _explain_file(cause: object, words: str) -> DatabaseUnavailable | None:
     """Return the error that only a file can have; None where it has another."""
     if isinstance(cause, UnusableFile):
-        return DatabaseUnavailable(
-            f"The file of DATABASE_URL cannot be used: {words}. Correct the setting, which unset "
-            "means a file in the current folder, or run as the user who owns it; a good place is a "
-            "folder of the program's own user, such as "
-            "sqlite:////var/lib/hubspot-sync/contacts.db."
-        )
+        return DatabaseUnavailable(ErrorCode.DATABASE_FILE_UNUSABLE, words=words)
     if "database is locked" in words:
-        return DatabaseUnavailable(
-            f"Another program has kept the database locked for {SQLITE_BUSY_SECONDS:g} seconds. "
-            "Find out which one holds a transaction open; what was not settled is taken over when "
-            "its lease ends."
-        )
+        return DatabaseUnavailable(ErrorCode.DATABASE_LOCKED, seconds=SQLITE_BUSY_SECONDS)
     return None
 
 

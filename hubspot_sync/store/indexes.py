@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, DropIndex
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsage
 from hubspot_sync.store.database import table_of, transaction
 from hubspot_sync.store.due import Due
@@ -110,21 +111,14 @@ def require_indexable(engine: Engine, contacts: SourceTable) -> None:
 def _require_indexable(connection: Connection, contacts: SourceTable) -> Kind:
     kind = kind_of_table(connection, contacts) or Kind.TABLE
     if not kind.is_table:
-        raise WrongUsage(
-            f"'{contacts.name}' is {kind}, which has no indexes for a claim. Point DATABASE_URL, "
-            "or its user's search_path, at the table behind it; the sync needs that, too."
-        )
+        raise WrongUsage(ErrorCode.TABLE_CANNOT_BE_INDEXED, table=contacts.name, kind=kind)
     return kind
 
 
 def _explain_index(error: SQLAlchemyError, table: str) -> HubSpotSyncError:
     if isinstance(error, DBAPIError) and getattr(error.orig, "pgcode", None) == "42501":
         words = str(error.orig).strip().partition("\n")[0]
-        return DatabaseUnavailable(
-            f"Only the owner of '{table}' can make its indexes ({words}). Run 'hubspot-sync "
-            "init-db --indexes' once with DATABASE_URL set to the owner's; runs need no more than "
-            "SELECT and UPDATE."
-        )
+        return DatabaseUnavailable(ErrorCode.INDEXES_NEED_OWNER, table=table, words=words)
     return explain(error, table)
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from hubspot_sync.rules.advice import Reason, reason_of
 from hubspot_sync.rules.alarm import alarms
 from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import KIND, Due, DueKind, prefer_indexes
 from hubspot_sync.store.expressions import DatabaseTime, DatabaseTimeBefore, MomentAfter
@@ -90,7 +91,9 @@ class Overview:
         return max(filter(None, (self.last_delivery, self.last_failure)), default=None)
 
 
-def alarms_of(found: Overview, *, runs: int, is_enabled: bool, interval: timedelta) -> list[str]:
+def alarms_of(
+    found: Overview, *, runs: int, is_enabled: bool, interval: timedelta
+) -> list[Message]:
     """Return what about the queue wants attention, with so many runs at work (`rules.alarm`)."""
     return alarms(
         now=found.now,

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Collection, Mapping
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import DatabaseUnavailable
 from hubspot_sync.rules.source import Key
 
@@ -47,11 +48,7 @@ class PassedOver:
             count = len(self._refused)
         if count > MOST_PASSED_OVER:
             contact_id, why = next(iter(refused.items()))
-            raise DatabaseUnavailable(
-                f"The database refuses to change row after row, such as that of contact "
-                f"{contact_id} ({why}). Look at the table's constraints, triggers and rules; the "
-                "contacts are safe in the queue."
-            )
+            raise DatabaseUnavailable(ErrorCode.ROWS_REFUSED, contact=contact_id, why=why)
 
     def note_requeued(self, contact_id: Key) -> None:
         """Let a contact be sent again because its values were edited meanwhile, but only once."""

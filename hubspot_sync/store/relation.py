@@ -9,6 +9,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.source_table import SourceTable
 
 
@@ -86,6 +88,35 @@ def kind_of_table(connection: Connection, contacts: SourceTable) -> Kind | None:
         query = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:table)")
     found = connection.execute(query, {"table": name}).scalar_one_or_none()
     return None if found is None else _KINDS.get(found, Kind.TABLE)
+
+
+def no_table(connection: Connection, table: str) -> Message:
+    """Return what is said of a table that this user does not find.
+
+    PostgreSQL passes over a schema that this user may not use as if it were not there.
+    """
+    if connection.dialect.name == "postgresql":
+        schema, _, name = table.rpartition(".")
+        query = text(
+            "SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "WHERE relname = :name AND relkind IN ('r', 'p', 'v', 'm', 'f') "
+            "AND (nspname = :schema OR :schema = '') "
+            "AND NOT has_schema_privilege(pg_namespace.oid, 'USAGE') ORDER BY nspname LIMIT 1"
+        )
+        found = connection.execute(query, {"name": name, "schema": schema}).scalar_one_or_none()
+        if found is not None:
+            return Message(ErrorCode.SCHEMA_CLOSED, schema=found, table=name)
+    return Message(ErrorCode.TABLE_MISSING, table=table)
+
+
+def is_locked(connection: Connection, table: str) -> bool:
+    """Tell whether another session keeps readers or writers of the table waiting."""
+    query = text(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = to_regclass(:table) AND granted "
+        "AND pid <> pg_backend_pid() AND mode IN ('AccessExclusiveLock', 'ExclusiveLock', "
+        "'ShareRowExclusiveLock', 'ShareLock'))"
+    )
+    return bool(connection.execute(query, {"table": table}).scalar_one())
 
 
 def missing_rights(connection: Connection, contacts: SourceTable) -> list[str]:

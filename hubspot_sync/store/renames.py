@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, func, or_, select
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import QueryTimedOut
 from hubspot_sync.rules.identity import Bearer, Rename, free_to_rename
 from hubspot_sync.rules.mapping import normalise_email
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.source_table import SourceTable
 
@@ -29,17 +31,14 @@ def may_be_renamed(
     Asked last before the write: what rows do between question and write, it cannot know. Where the
     database takes too long over the answer, no record may be renamed.
     """
-    began = time.monotonic()
+    began, is_locked = time.monotonic(), False
     try:
         bearers = _bearers(engine, contacts, renames)
-    except QueryTimedOut:
-        bearers = None
+    except QueryTimedOut as slow:
+        bearers, is_locked = None, slow.code is ErrorCode.QUERY_WAITED_FOR_LOCK
     if bearers is None or time.monotonic() - began > RENAME_TIMEOUT_MS / 1000:
-        log.warning(
-            "%d contacts get a record of their own, for the database takes too long to say who "
-            "shares theirs; run 'hubspot-sync init-db --indexes'",
-            len(renames),
-        )
+        count = len(renames)
+        log.warning(Message(ErrorCode.RENAMES_TOO_SLOW, count=count, is_locked=is_locked))
         return frozenset()
     return free_to_rename(renames, bearers)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.lifecycle import Row
 
@@ -25,10 +26,7 @@ class ResetCopy:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise WrongUsage(
-                f"The copy {path} cannot be made ({error.strerror}); name another with --backup. "
-                "Nothing was reset."
-            ) from error
+            raise WrongUsage(ErrorCode.COPY_NOT_MADE, path=path, why=error.strerror) from error
         self._file = os.fdopen(descriptor, "w", encoding="utf-8")
 
     def keep(self, rows: Sequence[Row]) -> None:

@@ -13,6 +13,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.sentences import Message
 from hubspot_sync.store.database import table_of, transaction
 from hubspot_sync.store.failures import explain
 
@@ -128,12 +130,7 @@ def _file_place(database: str, places: int) -> Iterator[bool]:
         except Timeout:
             continue
         except OSError as error:
-            log.warning(
-                "No place can be kept: %s cannot be locked (%s). Delete it if another user made "
-                "it, and let this user write in its folder; the run goes on without.",
-                path,
-                error.strerror,
-            )
+            log.warning(Message(ErrorCode.NO_RUN_SLOT, path=path, why=error.strerror))
             yield True
             return
         try:

@@ -51,7 +51,8 @@ def test_sync_queue_json_is_one_document(table: Contacts, program: Program) -> N
     document = ended.document
     assert ended.code == 1
     assert list(document) == [
-        "schema_version", "command", "run_id", "state", "reason", "counts", "requests", "seconds",
+        "schema_version", "command", "run_id", "state", "reason", "error_code", "counts",
+        "requests", "seconds",
         "due_remaining", "contacts",
     ]  # fmt: skip
     assert (document["schema_version"], document["command"]) == (2, "sync-queue")
@@ -67,7 +68,13 @@ def test_sync_queue_json_is_one_document(table: Contacts, program: Program) -> N
     assert by_id[str(key)]["outcome"] == "created"
     assert by_id[str(key)]["hubspot_contact_id"] == table.row(key)["hubspot_contact_id"]
     assert (by_id[str(bad)]["outcome"], by_id[str(bad)]["next_retry_at"]) == ("rejected", None)
+    assert by_id[str(bad)]["error_code"] == "EMAIL_CANNOT_BE_ONE"
     assert by_id[str(long)]["outcome"] == "failed"
+    assert by_id[str(long)]["error_code"] == "HUBSPOT_REFUSED"
+    assert by_id[str(key)]["error_code"] is None
+    assert "[HUBSPOT_REFUSED: VALUE_TOO_LONG on firstname] " in str(
+        table.row(long)["hubspot_processing_error"]
+    )
     assert by_id[str(long)]["next_retry_at"].endswith("+00:00")
     assert "email" not in by_id[str(key)]
 
@@ -174,6 +181,8 @@ def test_sync_one_refused_exits_1(table: Contacts, program: Program) -> None:
     assert "--force" in ended.err
     document = program.run("sync-one", str(key), "--json").document
     assert document["state"] == "refused"
+    assert document["error_code"] == "CONTACT_NOT_SENT"
+    assert document["cause_codes"] == ["CONTACT_SKIPPED"]
     assert program.run("sync-one", str(key), "--force").code == 0
     assert table.state(key) == ("Complete", "Complete"), "as the README says"
 

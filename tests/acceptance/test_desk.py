@@ -35,7 +35,7 @@ DELIVERED: dict[str, Any] = {
 FAILED: dict[str, Any] = {
     "hubspot_sync_status": "Error",
     "hubspot_processing_status": "Error",
-    "hubspot_processing_error": "The contact has no email address; add one and mark it again.",
+    "hubspot_processing_error": "[NO_EMAIL] The contact has no email address; add one.",
     "retry_count": 3,
     "last_failed_crm": "hubspot",
 }
@@ -95,7 +95,7 @@ def add_everything(table: Contacts) -> None:
     """Add contacts of every kind that `status` speaks of."""
     table.add("a@x.org", age=timedelta(hours=5))
     table.add("b@x.org", **FAILED)
-    refused = "HubSpot refused the contact: phone: '+44' is no number (INVALID_PHONE)"
+    refused = "[HUBSPOT_REFUSED: INVALID_PHONE on phone] phone: '+44' is no number"
     table.add("c@x.org", **(FAILED | {"hubspot_processing_error": refused}))
     for comes_in in (1, 30, 600):
         key = table.add("d@x.org", **(FAILED | {"hubspot_sync_status": "Queued", "retry_count": 1}))
@@ -155,7 +155,7 @@ def test_status_json_is_one_document(table: Contacts, program: Program) -> None:
     assert list(document) == [
         "schema_version", "command", "now", "states", "due", "oldest_due_since", "oldest_due",
         "retries", "failures", "delivered_last_day", "last_delivery", "held", "left_behind", "runs",
-        "warnings",
+        "warnings", "warning_codes",
     ]  # fmt: skip
     assert (document["schema_version"], document["command"]) == (2, "status")
     assert sum(each["contacts"] for each in document["states"]) == len(before)
@@ -167,6 +167,7 @@ def test_status_json_is_one_document(table: Contacts, program: Program) -> None:
         assert str(UUID(group["example"])) in {str(UUID(str(row["id"]))) for row in before}
     assert sum(group["contacts"] for group in document["failures"]) == 5
     assert len(document["warnings"]) == 2
+    assert document["warning_codes"] == ["CRON_STOPPED", "CONTACTS_LEFT_BEHIND"]
     assert table.rows() == before
 
 
@@ -202,7 +203,7 @@ def test_status_shows_every_column_beside_a_long_word(table: Contacts, program: 
 @embedded
 def test_status_shows_a_dozen_reasons_and_json_all(table: Contacts, program: Program) -> None:
     for number in range(15):
-        refused = f"HubSpot refused the contact: phone: no (CODE_{number})"
+        refused = f"[HUBSPOT_REFUSED: CODE_{number} on phone] phone: no (CODE_{number})"
         table.add(**(FAILED | {"hubspot_processing_error": refused}))
     assert program.run("status", **NARROW).out.count("such as") == 12
     assert len(program.run("status", "--json").document["failures"]) == 15
@@ -211,7 +212,7 @@ def test_status_shows_a_dozen_reasons_and_json_all(table: Contacts, program: Pro
 @embedded
 def test_status_says_how_many_reasons_it_leaves_out(table: Contacts, program: Program) -> None:
     for number in range(15):
-        refused = f"HubSpot refused the contact: phone: no (CODE_{number})"
+        refused = f"[HUBSPOT_REFUSED: CODE_{number} on phone] phone: no (CODE_{number})"
         table.add(**(FAILED | {"hubspot_processing_error": refused}))
     out = program.run("status", **NARROW).out
     assert "3 more" in out
@@ -231,7 +232,7 @@ def test_status_tells_when_cron_seems_to_have_stopped(table: Contacts, program: 
 def test_status_says_that_the_sync_is_switched_off(table: Contacts, program: Program) -> None:
     table.add(age=16 * MINUTE)
     ended = program.run("status", HUBSPOT_API_KEY="")
-    assert "switched off" in ended.out + ended.err
+    assert "the sync is disabled" in ended.out
     assert "Cron seems to have stopped" not in ended.out
 
 
@@ -341,8 +342,8 @@ def checks_of(ended: Ended) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def to_mend(ended: Ended) -> list[str]:
-    return [each["about"] for each in ended.document["checks"] if each["state"] == "mend"]
+def to_fix(ended: Ended) -> list[str]:
+    return [each["about"] for each in ended.document["checks"] if each["state"] == "fix"]
 
 
 @both
@@ -356,7 +357,7 @@ def test_doctor_of_a_healthy_set_up_exits_0(
     before, held = table.rows(), hubspot.contacts()
     ended = program.run("doctor", **NARROW)
     # The test server's sessions may be in any zone.
-    wrong = [about for about in to_mend(program.run("doctor", "--json")) if about != "time zone"]
+    wrong = [about for about in to_fix(program.run("doctor", "--json")) if about != "time zone"]
     assert wrong == []
     if "time zone" not in ended.out:
         assert (ended.code, ended.err) == (0, "")
@@ -370,7 +371,7 @@ def test_doctor_of_a_healthy_set_up_exits_0(
 
 
 @embedded
-def test_doctor_tells_five_faults_at_once_each_with_its_mend(
+def test_doctor_tells_five_faults_at_once_each_with_its_fix(
     table: Contacts, program: Program, hubspot: Emulator, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("HUBSPOT_API_KYE=x\n")
@@ -383,20 +384,28 @@ def test_doctor_tells_five_faults_at_once_each_with_its_mend(
     ended = program.run("doctor", HUBSPOT_PORTAL_ID="99", HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT="90")
     assert ended.code == 1
     for words in (
-        "HUBSPOT_API_KYE in the settings file is not a setting: no other command runs with it",
+        "HUBSPOT_API_KYE in the settings file is not a setting",
         "Did you mean HUBSPOT_API_KEY?",
         "chmod 600 .env",
         "Cron seems to have stopped",
-        "HUBSPOT_PORTAL_ID is 99",
+        "but HUBSPOT_PORTAL_ID is 99",
         "missing: crm.schemas.contacts.read, crm.schemas.contacts.write",
-        "scrapersky_page_id does not exist",
+        "no contact property scrapersky_page_id",
         "hubspot-sync create-properties",
         "requests left today",
     ):
         assert words in " ".join(ended.out.split()), words
-    assert "7 things to mend." in ended.out
+    assert "7 things to fix." in ended.out
     document = program.run("doctor", "--json", HUBSPOT_PORTAL_ID="99").document
-    assert {check["state"] for check in document["checks"]} >= {"ok", "mend"}
+    assert {check["state"] for check in document["checks"]} >= {"ok", "fix"}
+    assert {check["code"] for check in document["checks"] if check["state"] == "fix"} >= {
+        "SETTING_MISSPELT",
+        "FILE_EXPOSED",
+        "WRONG_PORTAL",
+        "SCOPES_NOT_GRANTED",
+        "PROPERTY_MISSING",
+        "CRON_STOPPED",
+    }
     assert table.rows() == before
 
 
@@ -407,9 +416,10 @@ def test_doctor_json_is_one_document(table: Contacts, program: Program) -> None:
     assert (document["schema_version"], document["command"]) == (2, "doctor")
     assert ended.err == ""
     for check in document["checks"]:
-        assert list(check) == ["about", "state", "words", "mend"]
-        assert check["state"] in ("ok", "mend", "unreachable", "not checked")
-        assert check["mend"] is None or check["state"] in ("mend", "unreachable")
+        assert list(check) == ["about", "state", "words", "code", "fix"]
+        assert check["state"] in ("ok", "fix", "unreachable", "not checked")
+        assert check["fix"] is None or check["state"] in ("fix", "unreachable")
+        assert (check["code"] is None) is (check["state"] == "ok")
 
 
 @embedded
@@ -420,7 +430,8 @@ def test_doctor_without_a_token_checks_the_rest(
     checks = checks_of(ended)
     assert ended.code == 1
     assert checks["table"][0]["state"] == "ok"
-    assert "could not be checked" in checks["token"][0]["words"]
+    assert checks["token"][0]["code"] == "SYNC_DISABLED"
+    assert checks["scopes"][0]["words"] == "not without a token"
     assert hubspot.request_count == 0
 
 
@@ -488,7 +499,7 @@ def test_doctor_of_wrong_settings_tells_all_and_what_was_not_checked() -> None:
     checks = checks_of(ended)
     assert ended.code == 1
     assert len(checks["settings"]) == 2
-    assert all(check["state"] == "mend" for check in checks["settings"])
+    assert all(check["state"] == "fix" for check in checks["settings"])
     assert checks["database"][0]["state"] == checks["HubSpot"][0]["state"] == "not checked"
     assert "pw-not-shown" not in ended.out
 
@@ -500,7 +511,7 @@ def test_doctor_with_an_address_that_is_none_still_checks_hubspot(
     ended = program.run("doctor", "--json", DATABASE_URL="postgresql://me:pw-not-shown@h:port/x")
     assert ended.code == 1
     checks = checks_of(ended)
-    assert checks["database"][0]["state"] == "mend"
+    assert checks["database"][0]["state"] == "fix"
     assert checks["token"][0]["state"] == "ok"
     assert "pw-not-shown" not in ended.out + ended.err
 
@@ -521,7 +532,7 @@ def test_doctor_looks_who_may_read_the_settings_file(
     path.chmod(mode)
     ended = program.run("doctor", "--json", "--env-file", str(path))
     (check,) = checks_of(ended)["settings"]
-    assert (check["mend"] == f"chmod 600 {path}") is is_exposed
+    assert (check["fix"] == f"chmod 600 {path}") is is_exposed
     assert stat.S_IMODE(path.stat().st_mode) == mode
     shown = program.run("status", "--env-file", str(path))
     assert ("chmod 600" in shown.err) is is_exposed
@@ -537,7 +548,7 @@ def test_doctor_looks_whether_the_metrics_file_can_be_written(
     assert (check["state"], check["words"]) == ("ok", f"metrics in {there}")
     bad = program.run("doctor", "--json", HUBSPOT_SYNC_METRICS_FILE=str(missing))
     (check,) = checks_of(bad)["monitors"]
-    assert check["state"] == "mend"
+    assert check["state"] == "fix"
     assert f"{missing.parent}, cannot be written" in check["words"]
 
 
@@ -580,7 +591,7 @@ def test_settings_that_are_nowhere_are_said_to_be(
     other = Program().run("status", "--env-file", "other.env")
     assert other.err.startswith("No settings were found: other.env holds none, and no variable")
     (check,) = checks_of(Program().run("doctor", "--json"))["settings"]
-    assert (check["state"], check["mend"]) == ("mend", "Name their file with --env-file.")
+    assert (check["state"], check["code"]) == ("fix", "NO_SETTINGS")
     (check,) = checks_of(program.run("doctor", "--json"))["settings"]
     assert check["words"] == "all can be used, from the environment alone"
     (tmp_path / ".env").touch(mode=0o600)
@@ -600,7 +611,7 @@ def test_doctor_looks_who_may_read_the_token_file(
     path.write_text(TOKEN)
     path.chmod(0o644)
     ended = program.run("doctor", "--json", HUBSPOT_API_KEY="", HUBSPOT_API_KEY_FILE=str(path))
-    assert f"chmod 600 {path}" in [check["mend"] for check in checks_of(ended)["settings"]]
+    assert f"chmod 600 {path}" in [check["fix"] for check in checks_of(ended)["settings"]]
 
 
 @embedded

@@ -14,8 +14,8 @@ from tests.conftest import TOKEN
 from tests.tables import Contacts
 
 FIELDS = {
-    *("time", "level", "logger", "run_id", "contact_id", "correlation_id", "message"),
-    "traceback",
+    *("time", "level", "logger", "run_id", "contact_id", "correlation_id", "error_code"),
+    *("message", "traceback"),
 }
 CREATES = {"method": "POST", "path": "/contacts(/batch/create)?$"}
 SENTENCES = (
@@ -152,6 +152,8 @@ def test_refusal_in_a_batch_names_contact_and_correlation_id(
     ended = run(program)
     assert ended.document["counts"]["rejected"] == 2
     assert refusals(records(ended)) == dict.fromkeys(map(str, keys), "corr-207")
+    codes = [each["error_code"] for each in records(ended) if "contact_id" in each]
+    assert codes == ["HUBSPOT_REFUSED"] * 2
 
 
 @on_sqlite

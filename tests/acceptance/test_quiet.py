@@ -237,7 +237,7 @@ def test_many_reasons_leave_a_mail_short(
     ended = program.run("sync-queue", "--limit", "20", HUBSPOT_SYNC_MAIL="failures")
     assert "1 created, 12 failed" in ended.out
     lines = ended.err.splitlines()
-    assert (len(lines), lines[-1][:25]) == (8, "5 lines more are left out")
+    assert (len(lines), lines[-1][:25]) == (8, "5 more lines are left out")
 
 
 @on_sqlite
@@ -403,7 +403,7 @@ def test_record_of_the_log_stands_on_a_line_of_its_own(table: Contacts, program:
     ended = on_terminal(program, "sync-queue", *report, columns=300)
     (line,) = screen(ended.err)
     assert re.match(r"2\d{3}-\d\d-\d\dT\S+Z WARNING ", line)
-    assert "is not whole" in line
+    assert "is incomplete" in line
 
 
 @on_sqlite

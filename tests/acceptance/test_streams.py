@@ -16,7 +16,7 @@ from tests.conftest import TOKEN
 from tests.tables import Contacts
 
 pytestmark = pytest.mark.parametrize("shape", ["sqlite"])
-FULL = "could not be written to its end (No space left on device)"
+FULL = "could not be written in full (No space left on device)"
 
 
 Shell = Callable[..., "subprocess.CompletedProcess[str]"]

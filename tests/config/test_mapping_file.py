@@ -36,7 +36,7 @@ def field_of(line: str, before: str = "") -> Field:
 def faults_of(text: str) -> list[str]:
     with pytest.raises(SettingsError) as raised:
         read_mapping(text, "m.toml")
-    return raised.value.faults
+    return [str(fault) for fault in raised.value.faults]
 
 
 def test_file_that_is_shipped_is_the_built_in_mapping() -> None:

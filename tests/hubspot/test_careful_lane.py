@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     HubSpotDenied,
     HubSpotDown,
@@ -27,6 +28,7 @@ from hubspot_sync.rules.grouping import group_by_email
 from hubspot_sync.rules.mapping import Contact, PropertyMapping
 from hubspot_sync.rules.reaction import UNAVAILABLE
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected, Released, Stopped
+from hubspot_sync.sentences import Message
 from tests.conftest import NOW, TOKEN, Waits, lanes_of
 from tests.contacts import MAPPING, contacts_client, properties_of, scraped
 
@@ -220,8 +222,30 @@ def test_conflict_without_an_owner_fails_the_contact(lane: CarefulLane, hubspot:
     outcome = deliver(lane)
     assert isinstance(outcome, Failed)
     assert outcome.signature == Signature("CONFLICT")
-    assert "Contact already exists." in outcome.message
+    assert outcome.message == "HubSpot refused the contact: Contact already exists."
+    assert outcome.correlation_id
     assert hubspot.contacts() == []
+
+
+def test_contact_over_which_hubspot_stumbles_fails_in_hubspots_words(
+    lane: CarefulLane, hubspot: Emulator
+) -> None:
+    hubspot.fault(**FIND, status=503, body={"message": "odd words"}, times=3)
+    outcome = deliver(lane)
+    assert isinstance(outcome, Failed)
+    assert outcome.message.code is ErrorCode.CONTACT_STUMBLED
+    assert "odd words" in outcome.message
+    assert "odd words" not in outcome.message.data["trouble"]
+
+
+def test_contradiction_fails_in_hubspots_last_words(lane: CarefulLane, hubspot: Emulator) -> None:
+    gone = {"message": "resource not found, odd words"}
+    hubspot.add_contact({"email": EMAIL})
+    hubspot.fault(**UPDATE, status=404, body=gone, times=None)
+    outcome = deliver(lane)
+    assert isinstance(outcome, Failed)
+    assert outcome.message.data["trouble"].code is ErrorCode.CONTRADICTION
+    assert "odd words" in outcome.message
 
 
 def look_up_shows(hubspot: Emulator, contact_id: str) -> None:
@@ -559,8 +583,10 @@ def test_email_that_hubspot_refuses_rejects_the_contact(
     outcome = deliver(lane, a_contact(email="ada@example.con"))
     assert isinstance(outcome, Rejected)
     assert replace(outcome, correlation_id=None) == Rejected(
-        "HubSpot refused the contact: email: Email address ada@example.con is invalid "
-        "(INVALID_EMAIL)",
+        Message(
+            ErrorCode.HUBSPOT_REFUSED,
+            words="email: Email address ada@example.con is invalid (INVALID_EMAIL)",
+        ),
         Signature("INVALID_EMAIL", "email"),
     )
     assert outcome.correlation_id

@@ -1,10 +1,11 @@
-"""What `doctor` finds out about HubSpot, each fault with the mend that mends it."""
+"""What `doctor` finds out about HubSpot, each fault with its fix."""
 
 from typing import Any
 
 import pytest
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.hubspot.check_up import NEEDED_SCOPES, look_at_hubspot
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.pace import Pace
@@ -14,7 +15,7 @@ from hubspot_sync.rules.mapping import Field, PropertyMapping
 from tests.conftest import TOKEN
 from tests.contacts import MAPPING, contacts_client
 
-OK, MEND = CheckState.OK, CheckState.MEND
+OK, FIX = CheckState.OK, CheckState.FIX
 UNREACHABLE, UNKNOWN = CheckState.UNREACHABLE, CheckState.UNKNOWN
 ACCOUNT, PROPERTIES, SCOPES = "/account-info/", "/properties/", "token-info"
 NAMES = [custom.name for custom in MAPPING.custom_properties]
@@ -93,16 +94,16 @@ def test_look_writes_nothing_and_repeats_no_token(look: Any, hubspot: Emulator) 
 def test_wrong_token_is_told_once_and_not_shown(look: Any) -> None:
     check, *others = look(token="pat-na1-wrong")
     assert {each.state for each in others} == {CheckState.UNKNOWN}
-    assert (check.about, check.state) == ("token", MEND)
+    assert (check.about, check.state) == ("token", FIX)
     assert "does not accept the token" in check.words
-    assert "HUBSPOT_API_KEY" in check.mend
+    assert "HUBSPOT_API_KEY" in check.fix
     assert "pat-na1-wrong" not in str(check)
 
 
 def test_wrong_portal_names_both(look: Any, hubspot: Emulator) -> None:
     checks = look(portal_id="99")
     check = about(checks, "portal")
-    assert check.state is MEND
+    assert check.state is FIX
     assert "99" in check.words
     assert str(hubspot.portal_id) in check.words
     assert about(checks, "token").state is OK
@@ -114,8 +115,8 @@ def test_missing_scope_is_named_with_the_way_to_it(
 ) -> None:
     hubspot.scopes = set(NEEDED_SCOPES) - {missing}
     check = about(look(), "scopes")
-    assert (check.state, check.words) == (MEND, f"missing: {missing}")
-    assert "Settings, Integrations" in check.mend
+    assert (check.state, check.words) == (FIX, f"missing: {missing}")
+    assert "Settings, Integrations" in check.fix
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 500])
@@ -131,9 +132,10 @@ def test_scopes_that_are_not_told_are_not_checked(
 def test_missing_property_is_told_with_the_command(look: Any, hubspot: Emulator) -> None:
     hubspot.archive_property("scrapersky_page_id")
     checks = [check for check in look() if check.about == "properties"]
-    (check,) = (check for check in checks if check.state is MEND)
-    assert check.words == "scrapersky_page_id does not exist"
-    assert "create-properties" in check.mend
+    (check,) = (check for check in checks if check.state is FIX)
+    assert check.code is ErrorCode.PROPERTY_MISSING
+    assert "scrapersky_page_id" in check.words
+    assert "create-properties" in check.fix
     assert len(checks) == 3
 
 
@@ -151,7 +153,7 @@ def test_property_that_differs_is_told(
     known = hubspot.property("scrapersky_sync_date")
     assert known is not None
     hubspot.add_property({**known, **changes})
-    (check,) = (check for check in look() if check.state is MEND)
+    (check,) = (check for check in look() if check.state is FIX)
     assert check.about == "properties"
     assert check.words.startswith("scrapersky_sync_date: ")
     assert words in check.words
@@ -169,7 +171,7 @@ def tell_quota(pace: Pace, most: int, left: int) -> None:
 
 @pytest.mark.parametrize(
     ("most", "left", "reserve", "state"),
-    [(1_000, 51, 5, OK), (1_000, 50, 5, MEND), (1_000, 0, 5, MEND), (1_000, 50, 0, OK)],
+    [(1_000, 51, 5, OK), (1_000, 50, 5, FIX), (1_000, 0, 5, FIX), (1_000, 50, 0, OK)],
 )
 def test_quota_is_held_against_the_reserve(
     look: Any,
@@ -184,12 +186,12 @@ def test_quota_is_held_against_the_reserve(
     check = about(look(reserve=reserve), "quota")
     assert check.state is state
     assert check.words == f"{left:,} of 1,000 requests left today"
-    assert ("midnight" in check.mend) is (state is MEND)
+    assert ("midnight" in check.fix) is (state is FIX)
 
 
 def test_nothing_left_of_the_day_is_told_without_a_reserve_too(look: Any, pace: Pace) -> None:
     tell_quota(pace, 1_000, 0)
-    assert about(look(reserve=0), "quota").state is MEND
+    assert about(look(reserve=0), "quota").state is FIX
 
 
 def test_quota_that_is_not_told_is_not_checked(look: Any) -> None:
@@ -203,7 +205,7 @@ def test_hubspot_that_does_not_answer_is_unreachable(
     hubspot.fault(times=None, **fault)
     checks = look()
     assert checks[0].state is UNREACHABLE
-    assert "HUBSPOT_API_BASE_URL" in checks[0].mend
+    assert "HUBSPOT_API_BASE_URL" in checks[0].fix
 
 
 def test_rate_limit_is_not_called_an_outage(look: Any, hubspot: Emulator) -> None:
@@ -213,7 +215,7 @@ def test_rate_limit_is_not_called_an_outage(look: Any, hubspot: Emulator) -> Non
     assert check.words == (
         "The portal's rate limit is used up by other programs (HubSpot answered HTTP 429)"
     )
-    assert check.mend == "Find them in HubSpot under Development."
+    assert check.fix == "Find them in HubSpot under Development."
 
 
 # told
@@ -230,7 +232,7 @@ def test_what_could_not_be_asked_is_told(look: Any, hubspot: Emulator, token: st
 
 
 @pytest.mark.parametrize(
-    ("fault", "mend"),
+    ("fault", "fix"),
     [
         ({"status": 429, "policy": "DAILY"}, "midnight"),
         ({"status": 403}, "Scopes"),
@@ -238,13 +240,13 @@ def test_what_could_not_be_asked_is_told(look: Any, hubspot: Emulator, token: st
         ({"status": 477, "body": {"message": "moving"}}, "later"),
     ],
 )
-def test_refusal_that_is_not_the_tokens_has_a_mend_of_its_own(
-    look: Any, hubspot: Emulator, fault: dict[str, Any], mend: str
+def test_refusal_that_is_not_the_tokens_has_a_fix_of_its_own(
+    look: Any, hubspot: Emulator, fault: dict[str, Any], fix: str
 ) -> None:
     hubspot.fault(path=ACCOUNT, times=None, **fault)
     check = look()[0]
-    assert "Set HUBSPOT_API_KEY" not in check.mend
-    assert mend in check.mend
+    assert "Set HUBSPOT_API_KEY" not in check.fix
+    assert fix in check.fix
 
 
 @pytest.mark.parametrize("fault", [{"status": 503}, {"drop": True}])
@@ -254,7 +256,7 @@ def test_properties_without_an_answer_are_unreachable(
     hubspot.fault(path=PROPERTIES, times=None, **fault)
     check = about(look(), "properties")
     assert check.state is UNREACHABLE
-    assert "Scopes" not in check.mend
+    assert "Scopes" not in check.fix
 
 
 def test_properties_that_may_not_be_read_are_told_with_the_scopes(
@@ -262,8 +264,8 @@ def test_properties_that_may_not_be_read_are_told_with_the_scopes(
 ) -> None:
     hubspot.fault(path=PROPERTIES, status=403, times=None)
     check = about(look(), "properties")
-    assert check.state is MEND
-    assert "Scopes" in check.mend
+    assert check.state is FIX
+    assert "Scopes" in check.fix
 
 
 def test_account_without_its_details_is_unreachable(look: Any, hubspot: Emulator) -> None:
@@ -276,5 +278,5 @@ def test_mapping_file_is_checked_line_by_line(look: Any) -> None:
     fine = look(mapping=PropertyMapping((good,), file="m.toml"))
     assert about(fine, "properties").state is CheckState.OK
     check = about(look(mapping=PropertyMapping((good, bad), file="m.toml")), "properties")
-    assert check.state is CheckState.MEND
+    assert check.state is CheckState.FIX
     assert check.words.startswith("m.toml, line 4, no_such_property: ")

@@ -25,7 +25,7 @@ from hubspot_sync.rules.mapping import (
     PropertyNames,
     WritePolicy,
 )
-from hubspot_sync.rules.settlement import OutcomeName, error_text
+from hubspot_sync.rules.settlement import OutcomeName
 from hubspot_sync.rules.shaping import RunContext
 from hubspot_sync.rules.value_types import TypeSpec, ValueType
 from hubspot_sync.store.contact_queue import ContactQueue
@@ -112,7 +112,7 @@ def assert_came_true(
         }.get(plan.action)
         assert set(end.shared_with) == set(plan.shared_with)
         if plan.action is REJECT:
-            assert end.error == error_text(plan.message or "")
+            assert (end.error, end.outcome) == (plan.message, OutcomeName.REJECTED)
             continue
         assert plan.hubspot_contact_id in (None, end.hubspot_contact_id)
         assert (plan.action is CREATE) is (plan.hubspot_contact_id is None)

@@ -21,6 +21,7 @@ import urllib3
 from requests_mock import ANY, Mocker
 
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import (
     Conflict,
     ContactRejected,
@@ -1095,19 +1096,23 @@ class Scripted:
         return Answer(200, {}, {"id": "1"})
 
 
+NO_ANSWER = Unavailable(ErrorCode.UNREACHABLE_IN_TIME, place="hubspot")
+LOST = Unavailable(ErrorCode.ANSWER_ENDLESS, outcome_unknown=True)
+
+
 def scripted(exchange: Scripted, pulse: Pulse) -> Transport:
     return Transport(BASE_URL, TOKEN, timeout_seconds=TIMEOUT, pulse=pulse, exchange=exchange)
 
 
 def test_exchange_is_handed_each_try_of_a_request(pulse: Pulse) -> None:
-    exchange = Scripted(Unavailable("no answer"), Unavailable("no answer"))
+    exchange = Scripted(NO_ANSWER, NO_ANSWER)
     body, params = {"a": 1}, {"limit": "1"}
     assert scripted(exchange, pulse).request("POST", PATH, body, params=params) == {"id": "1"}
     assert exchange.requests == [Request("POST", PATH, body, params)] * 3
 
 
 def test_errors_of_earlier_tries_are_handed_on_unaltered(pulse: Pulse) -> None:
-    lost, refused = Unavailable("lost", outcome_unknown=True), Unavailable("refused")
+    lost, refused = LOST, NO_ANSWER
     with pytest.raises(Unavailable) as caught:
         scripted(Scripted(lost, refused), pulse).request("PATCH", PATH, {}, tries=2)
     assert caught.value.outcome_unknown
@@ -1116,10 +1121,8 @@ def test_errors_of_earlier_tries_are_handed_on_unaltered(pulse: Pulse) -> None:
 
 
 def test_interruption_is_handed_on_unaltered(pulse: Pulse) -> None:
-    end = Interrupted("the run was asked to end")
+    end = Interrupted(ErrorCode.RUN_ENDING)
     with pytest.raises(Interrupted) as caught:
-        scripted(Scripted(Unavailable("lost", outcome_unknown=True), end), pulse).request(
-            "PATCH", PATH, {}
-        )
+        scripted(Scripted(LOST, end), pulse).request("PATCH", PATH, {})
     assert caught.value.outcome_unknown
     assert not end.outcome_unknown

@@ -317,7 +317,7 @@ def test_file_that_another_run_keeps_locked_is_left_alone(
     with FileLock(f"{path}.lock"):
         ended(path)
     assert not path.exists()
-    assert "is kept locked by another program" in caplog.text
+    assert "Another program keeps the metrics file" in caplog.text
 
 
 def test_refresh_that_failed_is_made_up_for_and_told_once(

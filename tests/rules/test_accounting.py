@@ -3,13 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Conflict, ContactRejected, HubSpotSyncError, NotFound, Signature
 from hubspot_sync.rules.accounting import BatchReply, Input, Refusal, Success, account
 from hubspot_sync.rules.identity import HubSpotRecord
 
 CREATES = [Input("t1", email="a@x.com"), Input("t2", email="b@x.com"), Input("t3", email="c@x.com")]
 UPDATES = [Input("t1", record_id="1"), Input("t2", record_id="2")]
-REFUSED = ContactRejected("no", signature=Signature("INVALID_EMAIL", "email"))
+REFUSED = ContactRejected(
+    ErrorCode.HUBSPOT_REFUSED, words="no", signature=Signature("INVALID_EMAIL", "email")
+)
 
 
 def record(record_id: str, email: str = "") -> HubSpotRecord:
@@ -40,7 +43,7 @@ def test_account_ignores_results_of_nobody() -> None:
 
 
 def test_account_recognises_refusals_by_trace_id_and_record_id() -> None:
-    gone = NotFound("gone")
+    gone = NotFound(ErrorCode.HUBSPOTS_WORDS, words="gone")
     by_trace = account(CREATES, BatchReply(refusals=(Refusal(REFUSED, ("t1", "t2")),)))
     assert by_trace.refused == {"t1": REFUSED, "t2": REFUSED}
     by_record = account(UPDATES, BatchReply(refusals=(Refusal(gone, (), ("2",)),)))
@@ -61,7 +64,11 @@ names = st.sampled_from(["t1", "t2", "t3", "t4", "nobody", ""])
 emails = st.sampled_from(["a@x.com", "B@X.com", "c@x.com", "z@x.com", ""])
 ids = st.sampled_from(["1", "2", "3", "99"])
 errors: st.SearchStrategy[HubSpotSyncError] = st.sampled_from(
-    [REFUSED, NotFound("gone"), Conflict("there", existing_id="7")]
+    [
+        REFUSED,
+        NotFound(ErrorCode.HUBSPOTS_WORDS, words="gone"),
+        Conflict(ErrorCode.HOLDS_IT_ALREADY, words="there", existing_id="7"),
+    ]
 )
 successes = st.builds(Success, st.builds(record, ids, emails), st.none() | names)
 refusals = st.builds(

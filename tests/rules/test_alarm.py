@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.rules.alarm import alarms
+from hubspot_sync.sentences import Message
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 INTERVAL = timedelta(minutes=5)
@@ -20,7 +22,7 @@ def told(
     is_enabled: bool = True,
     left_behind: int = 0,
     interval: timedelta = INTERVAL,
-) -> list[str]:
+) -> list[Message]:
     return alarms(
         now=NOW,
         oldest_due_since=None if waited is None else NOW - waited,
@@ -80,8 +82,14 @@ def test_contacts_left_behind_are_told_with_what_becomes_of_them() -> None:
     assert "takes them over" in alarm
 
 
-def test_both_alarms_are_told() -> None:
-    assert len(told(waited=timedelta(days=1), left_behind=1)) == 2
+def test_alarms_are_told_by_their_codes() -> None:
+    alarms_told = told(waited=timedelta(days=1), left_behind=1)
+    codes = [ErrorCode.CRON_STOPPED, ErrorCode.CONTACTS_LEFT_BEHIND]
+    assert [alarm.code for alarm in alarms_told] == codes
+    (behind,) = told(waited=timedelta(days=1), worked=SECOND)
+    assert behind.code is ErrorCode.QUEUE_TOO_LONG
+    (disabled,) = told(is_enabled=False)
+    assert disabled.code is ErrorCode.SYNC_DISABLED
 
 
 def test_one_contact_left_behind_is_told_in_the_singular() -> None:

@@ -11,6 +11,7 @@ from hubspot_sync.rules.mapping import Field, PropertyMapping
 from hubspot_sync.rules.reaction import UNAVAILABLE
 from hubspot_sync.rules.settlement import Failed
 from tests.for_each import for_each
+from tests.messages import said
 
 RULE = Signature("VALIDATION_ERROR", "phone")
 OTHER_CODE = Signature("INVALID_OPTION", "phone")
@@ -175,5 +176,5 @@ def test_line_of_a_mapping_file_is_named_where_everyone_is_refused(
     file: str | None, expected: str
 ) -> None:
     mapping = PropertyMapping((Field("phone", "phone", line=9),), file=file)
-    assert expected in said_of_everyone(Failed("no", RULE), mapping)
-    assert said_of_everyone(Failed("no", Signature("HTTP_402")), mapping)
+    assert expected in said_of_everyone(Failed(said("no"), RULE), mapping)
+    assert said_of_everyone(Failed(said("no"), Signature("HTTP_402")), mapping)

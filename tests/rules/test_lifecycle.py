@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import Signature
 from hubspot_sync.rules.lifecycle import (
     Changes,
@@ -33,10 +34,12 @@ from hubspot_sync.rules.settlement import (
     Stopped,
     error_text,
     settle,
+    shown_error,
 )
 from tests.contacts import edited as with_values
 from tests.contacts import scraped
 from tests.for_each import for_each
+from tests.messages import LABEL, said
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 SOON = NOW + timedelta(minutes=1)
@@ -81,9 +84,9 @@ BREVOS = replace(
 
 CREATED = Delivered("501", created=True)
 UPDATED = Delivered("501", created=False)
-REFUSED = Failed("HubSpot refused the contact: phone", Signature("INVALID_PHONE", "phone"))
+REFUSED = Failed(said("HubSpot refused the contact: phone"), Signature("INVALID_PHONE", "phone"))
 REJECTED = Rejected(REFUSED.message, REFUSED.signature)
-HALTED = Stopped("HubSpot is down")
+HALTED = Stopped(said("HubSpot is down"))
 
 each_outcome = for_each(
     "outcome",
@@ -441,7 +444,7 @@ def test_failed_contact_is_queued_for_a_retry(spent: int, minutes: int) -> None:
     assert ended.changes == {
         "hubspot_sync_status": "Queued",
         "hubspot_processing_status": "Error",
-        "hubspot_processing_error": "HubSpot refused the contact: phone",
+        "hubspot_processing_error": LABEL + "HubSpot refused the contact: phone",
         "retry_count": spent + 1,
         "next_retry_at": SOON + timedelta(minutes=minutes),
         "last_retry_at": SOON,
@@ -499,13 +502,16 @@ def test_failed_takeover_pays_for_its_dead_worker_and_for_itself() -> None:
 
 @pytest.mark.parametrize("message", ["x" * 501, "x" * 5000])
 def test_failed_contact_has_an_error_that_fits_its_column(message: str) -> None:
-    ended = _settled(Failed(message))
-    assert ended.changes["hubspot_processing_error"] == "x" * 499 + "…"
+    ended = _settled(Failed(said(message)))
+    written = ended.changes["hubspot_processing_error"]
+    assert written == f"{LABEL}{'x' * (499 - len(LABEL))}…"
 
 
-def test_failed_contact_is_reported_with_the_error_that_was_written() -> None:
-    ended = _settled(Failed("two\nlines\x00"))
-    assert (ended.error, ended.changes["hubspot_processing_error"]) == ("two lines", "two lines")
+def test_failed_contact_is_reported_with_the_error_that_was_written_and_its_code() -> None:
+    ended = _settled(Failed(said("two\nlines\x00")))
+    assert ended.error == "two lines"
+    assert ended.error.code is ErrorCode.HUBSPOTS_WORDS
+    assert ended.changes["hubspot_processing_error"] == f"{LABEL}two lines"
 
 
 @for_each(
@@ -530,7 +536,7 @@ def test_contact_that_is_not_retried_is_an_error(
     assert _settled(outcome, before, policy=policy).changes == {
         "hubspot_sync_status": "Error",
         "hubspot_processing_status": "Error",
-        "hubspot_processing_error": "HubSpot refused the contact: phone",
+        "hubspot_processing_error": LABEL + "HubSpot refused the contact: phone",
         "last_failed_crm": "hubspot",
         "next_retry_at": None,
     }
@@ -587,7 +593,7 @@ def test_stopped_contact_waits_the_base_delay_and_pays_nothing(before: Row) -> N
     assert _settled(HALTED, before).changes == {
         "hubspot_sync_status": "Queued",
         "hubspot_processing_status": "Error",
-        "hubspot_processing_error": "HubSpot is down",
+        "hubspot_processing_error": LABEL + "HubSpot is down",
         "next_retry_at": SOON + timedelta(minutes=5),
     }
 
@@ -596,7 +602,7 @@ def test_stopped_contact_moves_no_shared_column_where_another_crm_is_named() -> 
     assert _settled(HALTED, BREVOS).changes == {
         "hubspot_sync_status": "Queued",
         "hubspot_processing_status": "Error",
-        "hubspot_processing_error": "HubSpot is down",
+        "hubspot_processing_error": LABEL + "HubSpot is down",
     }
 
 
@@ -614,8 +620,9 @@ def test_stopped_contact_is_reported_without_another_crms_retry() -> None:
 
 
 def test_stopped_contact_has_an_error_that_fits_its_column() -> None:
-    ended = _settled(Stopped("x" * 501))
-    assert (ended.error, ended.changes["hubspot_processing_error"]) == (("x" * 499 + "…",) * 2)
+    ended = _settled(Stopped(said("x" * 501)))
+    assert ended.error == "x" * 499 + "…"
+    assert len(str(ended.changes["hubspot_processing_error"])) == 500
 
 
 @for_each("retry_count", [0, 1, 2, 3])
@@ -661,7 +668,7 @@ def test_released_takeover_with_its_last_attempt_is_a_retry_not_a_new_asking() -
     assert settlement.changes == {
         "hubspot_sync_status": "Queued",
         "hubspot_processing_status": "Error",
-        "hubspot_processing_error": "Its worker died; it is tried again.",
+        "hubspot_processing_error": "[WORKER_DIED] Its worker died; it is tried again.",
     }
 
 
@@ -841,7 +848,7 @@ def test_superseded_contact_is_reported_with_hubspots_record_id(
     [
         (REFUSED, "HubSpot refused the contact: phone"),
         (HALTED, "HubSpot is down"),
-        (Failed("two\nlines"), "two lines"),
+        (Failed(said("two\nlines")), "two lines"),
         (CREATED, None),
         (Released(), None),
     ],
@@ -916,25 +923,32 @@ def test_settlement_names_its_claim() -> None:
         ("del\x7f c1\x85\x9b", "del c1"),
         ("line\u2028paragraph\u2029end", "line paragraph end"),
         ("José 李 🚀", "José 李 🚀"),
-        ("", ""),
-        ("\n\t\x00", ""),
     ],
 )
 def test_error_text_is_one_line_without_control_characters(message: str, text: str) -> None:
-    assert error_text(message) == text
+    assert error_text(said(message)) == LABEL + text
+
+
+@pytest.mark.parametrize("message", ["", "\n\t\x00"])
+def test_error_text_without_words_is_its_label(message: str) -> None:
+    assert error_text(said(message)) == LABEL.strip()
+
+
+ROOM = 500 - len(LABEL)
 
 
 def test_error_text_of_500_characters_is_whole() -> None:
-    assert error_text("x" * 500) == "x" * 500
+    assert error_text(said("x" * ROOM)) == LABEL + "x" * ROOM
 
 
 @pytest.mark.parametrize("length", [501, 5000])
 def test_error_text_above_500_characters_is_cut_off_visibly(length: int) -> None:
-    assert error_text("x" * length) == "x" * 499 + "…"
+    assert error_text(said("x" * length)) == f"{LABEL}{'x' * (ROOM - 1)}…"
 
 
 def test_error_text_is_measured_once_its_blanks_are_taken_out() -> None:
-    assert error_text("x" * 400 + "\n" * 400 + "y" * 99) == "x" * 400 + " " + "y" * 99
+    text = f"{'x' * 300} {'y' * (ROOM - 301)}"
+    assert error_text(said(text.replace(" ", "\n" * 400))) == LABEL + text
 
 
 @given(
@@ -944,7 +958,7 @@ def test_error_text_is_measured_once_its_blanks_are_taken_out() -> None:
 )
 @settings(derandomize=True, deadline=None, database=None)
 def test_error_text_of_any_message_fits_its_column(message: str) -> None:
-    text = error_text(message)
+    text = error_text(said(message))
     is_one_line = text.splitlines() in ([], [text])
     has_control = any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in text)
     assert (len(text) <= 500, is_one_line, has_control) == (True, True, False)
@@ -952,8 +966,9 @@ def test_error_text_of_any_message_fits_its_column(message: str) -> None:
 
 @given(st.text(max_size=400))
 @settings(derandomize=True, deadline=None, database=None)
-def test_error_text_of_an_error_text_is_the_same(message: str) -> None:
-    assert error_text(error_text(message)) == error_text(message)
+def test_shown_message_is_shown_as_it_is(message: str) -> None:
+    once = shown_error(said(message))
+    assert shown_error(once) == once
 
 
 # Reset

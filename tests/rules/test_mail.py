@@ -5,10 +5,12 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.report import MOST_REASONS, OTHER_REASONS, ContactReport, Tally
 from hubspot_sync.rules.advice import COMES_BACK, Reason
 from hubspot_sync.rules.mail import MOST_LINES, Group, Mail, Summary, mail_lines
 from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.sentences import Message
 from tests.for_each import for_each
 
 KEY = str(UUID(int=7))
@@ -79,11 +81,10 @@ def test_contacts_are_counted_by_reason_and_reasons_without_end_are_not_kept() -
     tally = Tally()
     for number in range(MOST_REASONS + 50):
         code = "".join(chr(ord("A") + int(digit)) for digit in str(number))
-        error = f"HubSpot refused the contact: phone: is odd ({code})"
-        tally.note(contact(OutcomeName.FAILED, error, is_takeover=number < 3))
-    tally.note(contact(OutcomeName.FAILED, "HubSpot refused the contact: phone: is odd (A)"))
+        tally.note(contact(OutcomeName.FAILED, refused(code), is_takeover=number < 3))
+    tally.note(contact(OutcomeName.FAILED, refused("A")))
     tally.note(contact(OutcomeName.CREATED))
-    tally.note(contact(OutcomeName.RELEASED, "an error of earlier"))
+    tally.note(contact(OutcomeName.RELEASED, refused("B")))
     others, twice, *rest = tally.groups
     assert tally.taken_over == 3
     assert (others.reason, others.count) == (OTHER_REASONS, 50)
@@ -91,8 +92,14 @@ def test_contacts_are_counted_by_reason_and_reasons_without_end_are_not_kept() -
     assert len(rest) == MOST_REASONS - 1
 
 
+def refused(hubspot_code: str) -> Message:
+    return Message(
+        ErrorCode.HUBSPOT_REFUSED, words="is odd", hubspot_code=hubspot_code, property_name="phone"
+    )
+
+
 def contact(
-    outcome: OutcomeName, error: str | None = None, *, is_takeover: bool = False
+    outcome: OutcomeName, error: Message | None = None, *, is_takeover: bool = False
 ) -> ContactReport:
     return ContactReport(KEY, None, outcome, 1, 4, error=error, is_takeover=is_takeover)
 

@@ -1,7 +1,7 @@
 """Contacts that are rejected for a value before anything is sent."""
 
 from hubspot_sync.errors import Signature
-from hubspot_sync.rules.advice import reason_of
+from hubspot_sync.rules.advice import reason_for
 from hubspot_sync.rules.grouping import Group, group_by_email
 from hubspot_sync.rules.invalid import InvalidCode
 from hubspot_sync.rules.mapping import Contact, Field, OnInvalid, PropertyMapping
@@ -36,7 +36,7 @@ def test_value_that_cannot_be_sent_rejects_the_contact_and_names_field_and_value
         "contact again, or correct the mapping (m.toml, line 12, age)."
     )
     assert rejected.signature == Signature(InvalidCode.NOT_A_NUMBER, "age")
-    assert reason_of(rejected.message).words == "a value that age cannot take"
+    assert reason_for(rejected.message).words == "a value that age cannot take"
 
 
 @for_each(

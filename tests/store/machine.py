@@ -22,6 +22,7 @@ from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.marking import Marking
 from hubspot_sync.store.selection import Selection
 from tests.conftest import LEASE
+from tests.messages import LABEL, said
 from tests.tables import CONTACTS, Contacts
 
 TableRow = dict[str, Any]
@@ -589,16 +590,16 @@ class QueueMachine(RuleBasedStateMachine):
     def _deliver(self, hold: Hold, how: str) -> None:
         address = hold.claim.contact.email or ""
         if hold.claim.is_out_of_attempts:
-            hold.outcome = Failed("its worker died")
+            hold.outcome = Failed(said("its worker died"))
         elif how == "delivered":
             hold.outcome = self._confirmed(hold, self.hubspot.upsert(address))
         elif how.startswith("stopped"):
             if "HubSpot has it" in how:
                 self.hubspot.upsert(address)
-            hold.outcome = Stopped("HubSpot is down")
+            hold.outcome = Stopped(said("HubSpot is down"))
         else:
             message = "no\n" * 300 if how == "failed at length" else "HubSpot refused the contact"
-            hold.outcome = Rejected(message) if how == "rejected" else Failed(message)
+            hold.outcome = Rejected(said(message)) if how == "rejected" else Failed(said(message))
 
     def _confirmed(self, hold: Hold, outcome: Delivered) -> Outcome:
         if hold.key in self.asked:
@@ -661,7 +662,7 @@ class QueueMachine(RuleBasedStateMachine):
         outcome = hold.outcome or Released()
         if isinstance(outcome, Released) and hold.claim.is_out_of_attempts:
             # There was nothing to send, so there is nothing to give back.
-            outcome = Failed("its worker died")
+            outcome = Failed(said("its worker died"))
         if isinstance(outcome, Released):
             self._check_released(hold, before, after)
         elif sent_values(before) != sent_values(hold.began):
@@ -687,7 +688,11 @@ class QueueMachine(RuleBasedStateMachine):
     def _check_stopped(
         self, before: TableRow, after: TableRow, moments: tuple[datetime, datetime]
     ) -> None:
-        waits = before | marked("Queued", "Error") | {"hubspot_processing_error": "HubSpot is down"}
+        waits = (
+            before
+            | marked("Queued", "Error")
+            | {"hubspot_processing_error": f"{LABEL}HubSpot is down"}
+        )
         if are_ours(before):
             waits["next_retry_at"] = _between(after["next_retry_at"], *moments, DELAY)
         assert after == waits, "who was stopped pays nothing"

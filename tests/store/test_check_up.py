@@ -19,7 +19,7 @@ from hubspot_sync.store.indexes import create_indexes, wanted_indexes
 from tests.conftest import make_database
 from tests.tables import APP_TABLE, CONTACTS, PLAIN_TABLE, Contacts
 
-OK, MEND, UNREACHABLE = CheckState.OK, CheckState.MEND, CheckState.UNREACHABLE
+OK, FIX, UNREACHABLE = CheckState.OK, CheckState.FIX, CheckState.UNREACHABLE
 
 
 def engine_of(url: str) -> Engine:
@@ -94,8 +94,8 @@ def test_indexes_are_missed_one_by_one(
     create_table(embedded, BUILT_IN_SOURCE)
     for engine in (embedded, bent()):
         check = about(look_at_database(engine, CONTACTS), "indexes")
-        assert check.state is MEND
-        assert "init-db --indexes" in check.mend
+        assert check.state is FIX
+        assert "init-db --indexes" in check.fix
         assert all(each.name in check.words for each in wanted_indexes(CONTACTS))
         create_indexes(engine, CONTACTS)
         assert about(look_at_database(engine, CONTACTS), "indexes").state is OK
@@ -110,24 +110,24 @@ def test_indexes_are_missed_one_by_one(
 
 def test_database_without_the_table_says_how_to_get_it(bent: Callable[..., Engine]) -> None:
     checks = look_at_database(bent("DROP TABLE contacts"), CONTACTS)
-    assert [(check.about, check.state) for check in checks] == [("database", OK), ("table", MEND)]
-    assert "init-db" in checks[1].mend
+    assert [(check.about, check.state) for check in checks] == [("database", OK), ("table", FIX)]
+    assert "init-db" in checks[1].fix
 
 
 def test_file_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
     engine = make_engine(f"sqlite:///{tmp_path / 'none.db'}")
     (check,) = look_at_database(engine, CONTACTS)
-    assert (check.about, check.state) == ("database", MEND)
-    assert "init-db" in check.words + check.mend
+    assert (check.about, check.state) == ("database", FIX)
+    assert "init-db" in check.words + check.fix
     assert not (tmp_path / "none.db").exists()
     engine.dispose()
 
 
-def test_file_that_is_not_there_has_a_mend_of_its_own(tmp_path: Path) -> None:
+def test_file_that_is_not_there_has_a_fix_of_its_own(tmp_path: Path) -> None:
     engine = make_engine(f"sqlite:///{tmp_path / 'none.db'}")
     (check,) = look_at_database(engine, CONTACTS)
     engine.dispose()
-    assert "network" not in check.mend
+    assert "network" not in check.fix
 
 
 def test_server_out_of_reach_is_unreachable_and_shows_no_password() -> None:
@@ -135,7 +135,7 @@ def test_server_out_of_reach_is_unreachable_and_shows_no_password() -> None:
     checks = look_at_database(engine, CONTACTS)
     engine.dispose()
     assert [(check.about, check.state) for check in checks] == [("database", UNREACHABLE)]
-    assert "DATABASE_URL" in checks[0].mend
+    assert "DATABASE_URL" in checks[0].fix
     assert "pw-not-shown" not in str(checks)
 
 
@@ -165,8 +165,8 @@ def test_server_that_is_too_old_is_told(
 
     monkeypatch.setattr(check_up, "_server", lambda _: real(Old()))  # type: ignore[arg-type]
     check = about(look_at_database(engine, CONTACTS), "database")
-    assert (check.state, check.words) == (MEND, "PostgreSQL 14.12")
-    assert "15" in check.mend
+    assert (check.state, check.words) == (FIX, "PostgreSQL 14.12")
+    assert "15" in check.fix
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,9 @@ def test_column_that_does_not_fit_is_told(
 ) -> None:
     found = wrong(look_at_database(bent(f"ALTER TABLE contacts {change}"), CONTACTS))
     (check,) = (check for check in found if check.about == "table")
-    assert check.state is MEND
+    assert check.state is FIX
     assert words in check.words
-    assert check.mend
+    assert check.fix
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ def test_user_without_rights_is_told_the_grant(bent: Callable[..., Engine], odd_
     reader = engine_of(as_reader)
     try:
         check = about(look_at_database(reader, CONTACTS), "rights")
-        assert (check.state, check.words) == (MEND, "no UPDATE")
-        assert "GRANT SELECT, UPDATE ON contacts" in check.mend
+        assert (check.state, check.words) == (FIX, "no UPDATE")
+        assert "GRANT SELECT, UPDATE ON contacts" in check.fix
         run(f"REVOKE ALL ON contacts FROM {role}")
         assert (
             about(look_at_database(reader, CONTACTS), "rights").words == "no SELECT and no UPDATE"
@@ -263,7 +263,7 @@ def test_user_without_rights_is_told_the_grant(bent: Callable[..., Engine], odd_
         run(f"ALTER ROLE {role} SET default_transaction_read_only = on")
         reader.dispose()
         check = about(look_at_database(reader, CONTACTS), "rights")
-        assert (check.state, check.words) == (MEND, "this user's transactions are read-only")
+        assert (check.state, check.words) == (FIX, "this user's transactions are read-only")
     finally:
         reader.dispose()
         run(f"DROP OWNED BY {role}; DROP ROLE {role}")
@@ -284,14 +284,14 @@ def clock_ahead(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> Iterator[None
 
 
 @pytest.mark.parametrize("shape", ["sqlite", "app"])
-@pytest.mark.parametrize(("minutes", "state"), [(0.5, OK), (-0.5, OK), (5, MEND), (-5, MEND)])
+@pytest.mark.parametrize(("minutes", "state"), [(0.5, OK), (-0.5, OK), (5, FIX), (-5, FIX)])
 def test_clocks_that_differ_are_told(
     table: Contacts, monkeypatch: pytest.MonkeyPatch, minutes: float, state: CheckState
 ) -> None:
     with clock_ahead(monkeypatch, timedelta(minutes=minutes)):
         check = about(look_at_database(table.engine, CONTACTS), "clocks")
     assert check.state is state
-    assert ("NTP" in check.mend) is (state is MEND)
+    assert ("NTP" in check.fix) is (state is FIX)
 
 
 def test_hours_between_clocks_are_not_told_in_seconds(
@@ -321,4 +321,4 @@ def test_sessions_in_another_zone_are_told_where_the_column_keeps_none(
     assert bool(found) is (is_naive and zone == "America/New_York")
     if found:
         assert zone in found[0].words
-        assert "SET timezone TO 'UTC'" in found[0].mend
+        assert "SET timezone TO 'UTC'" in found[0].fix

@@ -104,8 +104,8 @@ def test_doctor_says_whose_file_it_must_be(folder: Path) -> None:
     assert check.words == (
         f"The file of DATABASE_URL cannot be used: there is no folder {folder / 'none'}"
     )
-    assert check.mend.startswith("Correct the setting, which unset means a file in the current")
-    assert check.mend.endswith("contacts.db.")
+    assert check.fix.startswith("Correct the setting, which unset means a file in the current")
+    assert check.fix.endswith("contacts.db.")
 
 
 def test_current_folder_that_is_gone_is_told(
@@ -133,7 +133,7 @@ def test_doctor_names_the_file_or_folder_that_may_not_be_written(
     engine.dispose()
     (check,) = [check for check in checks if check.about == "rights"]
     assert str(path if mode == 0o444 else folder) in check.words
-    assert check.state is CheckState.MEND
+    assert check.state is CheckState.FIX
 
 
 def test_file_that_we_make_is_this_users_alone(tmp_path: Path) -> None:
@@ -171,5 +171,5 @@ def test_lock_that_cannot_be_used_is_named(folder: Path, caplog: pytest.LogCaptu
     lock.mkdir()
     with take_place(engine_of(path), f"sqlite:///{path}", 1) as has_place:
         assert has_place
-    assert f"No place can be kept: {lock} cannot be locked (Is a directory)." in caplog.text
+    assert f"No run slot can be held: {lock} cannot be locked (Is a directory)." in caplog.text
     assert "Delete it if another user made it, and let this user write" in caplog.text

@@ -41,8 +41,11 @@ FAILED: dict[str, Any] = {
 }
 RETRIED: dict[str, Any] = FAILED | {"hubspot_sync_status": "Queued", "retry_count": 1}
 
-NO_EMAIL = "The contact has no email address; add one and mark it again."
-NO_NUMBER = "HubSpot refused the contact: phone: '{}' is no number (INVALID_PHONE)"
+NO_EMAIL = "[NO_EMAIL] The contact has no email address; add one and mark it again."
+NO_NUMBER = (
+    "[HUBSPOT_REFUSED: INVALID_PHONE on phone] HubSpot refused the contact: phone: '{}' is no "
+    "number (INVALID_PHONE)"
+)
 
 
 def look(table: Contacts) -> Overview:

@@ -8,12 +8,14 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.errors import QueryTimedOut
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, Rejected
 from hubspot_sync.store.check_up import look_at_database
 from hubspot_sync.store.contact_queue import ContactQueue
-from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.database import make_engine, transaction
 from hubspot_sync.store.indexes import create_indexes, has_index, wanted_indexes
 from hubspot_sync.store.marking import Marking
 from hubspot_sync.store.relation import Policy, shows_all
@@ -21,6 +23,7 @@ from hubspot_sync.store.selection import Selection
 from tests.acceptance.program import Ended, Program, environment
 from tests.conftest import LEASE, POLICY, make_database
 from tests.for_each import for_each
+from tests.messages import said
 from tests.store.test_indexes import plan_of_a_claim
 from tests.tables import CONTACTS, PLAIN_TABLE, Contacts
 
@@ -107,7 +110,7 @@ def mends(ended: Ended) -> dict[str, str]:
     return {
         check["about"]: check["words"]
         for check in ended.document["checks"]
-        if check["state"] == CheckState.MEND
+        if check["state"] == CheckState.FIX
     }
 
 
@@ -121,14 +124,71 @@ def test_row_security_that_hides_contacts_is_told_until_the_user_is_exempt(
     assert ended.code == 1
     assert "may hide contacts" in mends(ended)["row security"]
     check = about(look_at_database(user, CONTACTS), "row security")
-    run_sql(owner, check.mend.partition("; or")[0])
+    run_sql(owner, check.fix.partition("; or")[0])
     assert about(look_at_database(user, CONTACTS), "row security").state is CheckState.OK
     assert len(ContactQueue(user, CONTACTS, policy=POLICY, lease=LEASE).claim(9)) == 1
     run_sql(owner, "DROP POLICY hubspot_sync ON contacts")
-    assert about(look_at_database(user, CONTACTS), "row security").state is CheckState.MEND
+    assert about(look_at_database(user, CONTACTS), "row security").state is CheckState.FIX
     run_sql(owner, f"ALTER ROLE {user.url.username} BYPASSRLS")
     assert "row security" not in {check.about for check in look_at_database(user, CONTACTS)}
     assert "row security" not in {check.about for check in look_at_database(owner, CONTACTS)}
+
+
+def test_table_in_a_schema_that_the_user_may_not_use_is_not_called_missing(
+    owner: Engine, user: Engine, program: Program
+) -> None:
+    grant(owner, user)
+    role = user.url.username
+    run_sql(
+        owner,
+        "DROP SCHEMA IF EXISTS crm CASCADE; CREATE SCHEMA crm; ALTER TABLE contacts SET SCHEMA crm",
+        f"ALTER ROLE {role} SET search_path = crm",
+    )
+    check = about(look_at_database(user, CONTACTS), "table")
+    assert check.code is ErrorCode.SCHEMA_CLOSED
+    ended = program.run("sync-queue", "--json")
+    assert (ended.code, ended.document["error_code"]) == (2, "SCHEMA_CLOSED")
+    assert "init-db" not in ended.err
+    run_sql(owner, check.fix.replace("the user in DATABASE_URL", str(role)))
+    user.dispose()
+    assert about(look_at_database(user, CONTACTS), "table").state is CheckState.OK
+    assert program.run("sync-queue").code == 0
+
+
+def test_table_that_is_nowhere_is_called_missing(user: Engine, owner: Engine) -> None:
+    run_sql(owner, "DROP TABLE contacts; DROP SCHEMA IF EXISTS crm CASCADE")
+    assert about(look_at_database(user, CONTACTS), "table").code is ErrorCode.TABLE_MISSING
+
+
+def time_out(engine: Engine, *statements: str) -> QueryTimedOut:
+    def run() -> None:
+        with transaction(engine) as connection:
+            connection.exec_driver_sql("SET LOCAL statement_timeout = '20ms'")
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    with pytest.raises(QueryTimedOut) as slow:
+        run()
+    return slow.value
+
+
+@pytest.mark.parametrize("mode", ["ACCESS EXCLUSIVE", "SHARE", "ROW EXCLUSIVE"])
+def test_query_that_times_out_behind_a_lock_wants_no_index(owner: Engine, mode: str) -> None:
+    with owner.connect() as app:
+        app.exec_driver_sql(f"LOCK TABLE contacts IN {mode} MODE")
+        slow = time_out(owner, "LOCK TABLE contacts IN ROW EXCLUSIVE MODE", "SELECT pg_sleep(1)")
+    is_slow = mode == "ROW EXCLUSIVE"
+    wanted = ErrorCode.QUERY_TIMED_OUT if is_slow else ErrorCode.QUERY_WAITED_FOR_LOCK
+    assert slow.code is wanted
+    assert ("init-db --indexes" in str(slow)) is is_slow
+
+
+def test_query_that_times_out_behind_a_locked_row_wants_no_index(owner: Engine) -> None:
+    Contacts(owner, "plain").add()
+    with owner.connect() as app:
+        app.exec_driver_sql("SELECT FROM contacts FOR UPDATE")
+        slow = time_out(owner, "UPDATE contacts SET retry_count = 1")
+    assert slow.code is ErrorCode.QUERY_WAITED_FOR_LOCK
 
 
 OPEN = Policy("*", True, "true", None)
@@ -185,7 +245,7 @@ def test_rights_on_the_columns_that_are_named_suffice_for_everything(
     assert about(look_at_database(user, CONTACTS), "rights").state is CheckState.OK
     keys = table.add_all(["a@example.com", "b@example.com", "c@example.com"])
     queue = ContactQueue(user, CONTACTS, policy=POLICY, lease=LEASE)
-    ends: list[Outcome] = [Delivered("1", created=True), Failed("no"), Rejected("no")]
+    ends: list[Outcome] = [Delivered("1", created=True), Failed(said("no")), Rejected(said("no"))]
     settled = queue.settle(list(zip(queue.claim(3), ends, strict=True)))
     assert len(settled) == 3
     marking = Marking(user, CONTACTS, lease=LEASE)
@@ -230,7 +290,7 @@ def test_view_whose_rows_cannot_be_locked_is_the_reason_of_a_run(
     grant(owner, user)
     ended = program.run("sync-queue")
     assert ended.code == 2
-    assert "a view will not do" in ended.err
+    assert "not at a view" in ended.err
     assert "network" not in ended.err
 
 

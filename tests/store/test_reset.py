@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.lifecycle import Row, SyncStatus
 from hubspot_sync.store.contact_queue import ContactQueue
@@ -121,7 +122,7 @@ def test_reset_keeps_its_copy_before_it_erases(table: Contacts, marking: Marking
 
     def die(rows: Sequence[Row]) -> None:
         assert [row.contact.hubspot_contact_id for row in rows] == ["9001"]
-        raise WrongUsage("the disk is full")
+        raise WrongUsage(ErrorCode.COPY_NOT_MADE, path="x", why="the disk is full")
 
     with pytest.raises(WrongUsage):
         marking.reset(one(key), keep_copy=die)

@@ -15,14 +15,16 @@ from hubspot_sync.rules.settlement import (
     Rejected,
     Released,
     Stopped,
+    error_text,
 )
 from hubspot_sync.store.contact_queue import ContactQueue, Held, NotThere
 from tests.conftest import LEASE, POLICY
 from tests.for_each import for_each
+from tests.messages import LABEL, said
 from tests.tables import CONTACTS, Contacts
 
 CREATED = Delivered("9001", created=True)
-FAILED = Failed("HubSpot refused the contact: no")
+FAILED = Failed(said("HubSpot refused the contact: no"))
 OTHER_CRM: dict[str, Any] = {
     "last_failed_crm": "brevo",
     "retry_count": 2,
@@ -88,7 +90,7 @@ def test_failed_waits_five_ten_twenty_minutes_and_is_then_exhausted(
         assert table.state(key) == ("Queued", "Error")
         assert row["retry_count"] == retries + 1
         assert row["last_failed_crm"] == "hubspot"
-        assert row["hubspot_processing_error"] == FAILED.message
+        assert row["hubspot_processing_error"] == error_text(FAILED.message)
         assert minutes_until(table, key) == pytest.approx(delay, abs=0.2)
         assert minutes_until(table, key, "last_retry_at") == pytest.approx(0, abs=0.2)
         assert queue.claim(1) == []
@@ -97,7 +99,7 @@ def test_failed_waits_five_ten_twenty_minutes_and_is_then_exhausted(
     row = table.row(key)
     assert table.state(key) == ("Error", "Error")
     assert row["next_retry_at"] is None
-    assert row["hubspot_processing_error"] == FAILED.message
+    assert row["hubspot_processing_error"] == error_text(FAILED.message)
     assert queue.claim(1) == []
 
 
@@ -105,7 +107,7 @@ def test_rejected_is_an_error_at_once_and_costs_no_attempt(
     table: Contacts, queue: ContactQueue
 ) -> None:
     key = table.add()
-    assert settle_one(queue, claim_only(queue), Rejected("blocked")) == "rejected"
+    assert settle_one(queue, claim_only(queue), Rejected(said("blocked"))) == "rejected"
     assert table.state(key) == ("Error", "Error")
     row = table.row(key)
     assert (row["last_failed_crm"], row["retry_count"]) == ("hubspot", 0)
@@ -137,10 +139,10 @@ def test_two_crms_that_both_fail_come_to_an_end(table: Contacts, queue: ContactQ
 
 def test_failed_cuts_the_error_to_500_characters(table: Contacts, queue: ContactQueue) -> None:
     key = table.add()
-    settle_one(queue, claim_only(queue), Failed("x\0y\n" + "z" * 2000))
+    settle_one(queue, claim_only(queue), Failed(said("x\0y\n" + "z" * 2000)))
     error = table.row(key)["hubspot_processing_error"]
     assert len(error) == 500
-    assert error.startswith("x y z")
+    assert error.startswith(f"{LABEL}x y z")
 
 
 def test_failed_keeps_words_of_any_script(
@@ -149,17 +151,17 @@ def test_failed_keeps_words_of_any_script(
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     table.engine.dispose()
     key = table.add()
-    settle_one(queue, claim_only(queue), Failed("Łódź 東京 …"))
-    assert table.row(key)["hubspot_processing_error"] == "Łódź 東京 …"
+    settle_one(queue, claim_only(queue), Failed(said("Łódź 東京 …")))
+    assert table.row(key)["hubspot_processing_error"] == f"{LABEL}Łódź 東京 …"
 
 
 def test_stopped_pays_no_attempt(table: Contacts, queue: ContactQueue) -> None:
     key = table.add(retry_count=1, last_failed_crm="hubspot")
-    assert settle_one(queue, claim_only(queue), Stopped("HubSpot is down")) == "stopped"
+    assert settle_one(queue, claim_only(queue), Stopped(said("HubSpot is down"))) == "stopped"
     row = table.row(key)
     assert table.state(key) == ("Queued", "Error")
     assert row["retry_count"] == 1
-    assert row["hubspot_processing_error"] == "HubSpot is down"
+    assert row["hubspot_processing_error"] == f"{LABEL}HubSpot is down"
     assert minutes_until(table, key) == pytest.approx(5, abs=0.2)
 
 
@@ -169,7 +171,7 @@ def test_stopped_moves_no_shared_column_of_another_crm(
     key = table.add(**OTHER_CRM)
     table.move(key, "next_retry_at", timedelta(minutes=-30))
     before = table.row(key)
-    settle_one(queue, claim_only(queue), Stopped("HubSpot is down"))
+    settle_one(queue, claim_only(queue), Stopped(said("HubSpot is down")))
     after = table.row(key)
     shared = ("retry_count", "next_retry_at", "last_retry_at", "last_failed_crm")
     assert {name: after[name] for name in shared} == {name: before[name] for name in shared}
@@ -203,7 +205,7 @@ def test_released_after_a_takeover_is_queued(table: Contacts, queue: ContactQueu
     assert len(queue.claim(1)) == 1
 
 
-@for_each("outcome", [CREATED, FAILED, Stopped("s"), Released()])
+@for_each("outcome", [CREATED, FAILED, Stopped(said("s")), Released()])
 @for_each(
     ("theirs", "left"),
     [
@@ -270,7 +272,7 @@ def test_superseded_past_the_lease_even_where_nobody_took_over(
     assert table.row(key) == during
 
 
-@for_each("outcome", [CREATED, FAILED, Stopped("s")])
+@for_each("outcome", [CREATED, FAILED, Stopped(said("s"))])
 @for_each("column", ["email", "name", "phone_number", "domain_id", "page_id"])
 def test_requeued_after_an_edit(
     table: Contacts, queue: ContactQueue, column: str, outcome: Outcome
@@ -298,9 +300,9 @@ def test_settle_writes_many_outcomes_together(table: Contacts, queue: ContactQue
     ends: list[Outcome] = [
         Delivered("1", created=True),
         Delivered("2", created=True),
-        Failed("first"),
-        Failed("second"),
-        Stopped("third"),
+        Failed(said("first")),
+        Failed(said("second")),
+        Stopped(said("third")),
         Released(),
     ]
     settled = queue.settle([(claims[key], end) for key, end in zip(keys, ends, strict=True)])
@@ -310,7 +312,7 @@ def test_settle_writes_many_outcomes_together(table: Contacts, queue: ContactQue
     rows = [table.row(key) for key in keys]
     assert [row["hubspot_contact_id"] for row in rows[:3]] == ["1", "2", None]
     assert [row["hubspot_processing_error"] for row in rows[2:]] == [
-        "first", "second", "third", None,
+        *(f"{LABEL}{words}" for words in ("first", "second", "third")), None,
     ]  # fmt: skip
     assert table.state(keys[5]) == ("Selected", "Queued")
 
@@ -388,5 +390,5 @@ def test_exhausted_contact_that_kills_its_worker(table: Contacts, queue: Contact
     table.move(key, "updated_at", LEASE + MINUTE)
     last = claim_only(queue)
     assert last.is_out_of_attempts
-    assert settle_one(queue, last, Failed("its worker died")) == "exhausted"
+    assert settle_one(queue, last, Failed(said("its worker died"))) == "exhausted"
     assert table.state(key) == ("Error", "Error")

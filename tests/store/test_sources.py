@@ -26,6 +26,7 @@ from hubspot_sync.store.overview import look_at_queue
 from hubspot_sync.store.selection import Selection, find_keys
 from hubspot_sync.store.source_table import SourceTable
 from tests.conftest import LEASE, POLICY
+from tests.messages import said
 
 PEOPLE = Source(
     table="People",
@@ -161,7 +162,7 @@ def test_contacts_are_claimed_in_turn_with_their_keys_and_values(place: Place) -
 def test_outcomes_are_written_into_the_columns_of_the_table(place: Place) -> None:
     first, second, third = place.queue.claim(10)
     assert place.settle(first, Delivered("501", created=True)) is OutcomeName.CREATED
-    assert place.settle(second, Failed("HubSpot says no")) is OutcomeName.FAILED
+    assert place.settle(second, Failed(said("HubSpot says no"))) is OutcomeName.FAILED
     place.run('UPDATE "People" SET score = 2 WHERE "No" = :key', key=third.contact.id)
     assert place.settle(third, Delivered("503", created=True)) is OutcomeName.REQUEUED
     delivered, failed, edited = (place.row(claim.contact.id) for claim in (first, second, third))
@@ -177,7 +178,7 @@ def test_another_name_in_the_shared_columns_is_another_crm(place: Place) -> None
     place.run("UPDATE \"People\" SET crm_tries = 9, crm_failed = 'hubspot'")
     (claim,) = place.queue.claim(1)
     assert claim.attempt == 1
-    assert place.settle(claim, Failed("no")) is OutcomeName.FAILED
+    assert place.settle(claim, Failed(said("no"))) is OutcomeName.FAILED
     assert place.row(claim.contact.id)["crm_failed"] == "hubspot_eu"
 
 
@@ -219,7 +220,7 @@ def test_people_mark_skip_and_reset_contacts(place: Place) -> None:
 
 def test_state_of_the_queue_is_counted(place: Place) -> None:
     claim, *_ = place.queue.claim(2)
-    place.settle(claim, Failed("no"))
+    place.settle(claim, Failed(said("no")))
     found = look_at_queue(place.engine, place.contacts, LEASE)
     assert (found.due, found.held, sum(found.retries)) == (1, 1, 1)
     assert found.oldest_due == str(place.keys[2])

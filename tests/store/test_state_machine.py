@@ -15,6 +15,7 @@ from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.settlement import Delivered, Failed, Released
 from hubspot_sync.store.contact_queue import ContactQueue
 from tests.conftest import LEASE
+from tests.messages import said
 from tests.store.machine import QueueMachine
 from tests.tables import Contacts
 
@@ -94,7 +95,7 @@ def test_released_takeover_without_retries_left_is_not_asked_for_anew(
         table.age_all(OVER)
         claim = _claim_only(queue)
     queue.settle([(claim, Released())])
-    queue.settle([(claim, Failed("its worker died")) for claim in queue.claim(1)])
+    queue.settle([(claim, Failed(said("its worker died"))) for claim in queue.claim(1)])
     assert table.state(key) == ("Error", "Error")
 
 
@@ -125,8 +126,8 @@ def test_contact_queued_and_claimed_again_has_all_its_attempts_when_the_first_wo
     first = _claim_only(queue)
     table.change(key, hubspot_sync_status="Queued", hubspot_processing_status="Queued")
     second = _claim_only(queue)
-    queue.settle([(first, Failed("HubSpot refused the contact"))])
-    queue.settle([(second, Failed("HubSpot refused the contact"))])
+    queue.settle([(first, Failed(said("HubSpot refused the contact")))])
+    queue.settle([(second, Failed(said("HubSpot refused the contact")))])
     assert table.state(key) == ("Queued", "Error")
 
 

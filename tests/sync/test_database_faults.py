@@ -214,7 +214,11 @@ TABLE = ("no table 'contacts'", "init-db")
 FAULTS = [
     Fault("app", connections_refused, ("not currently accepting connections", CHECK)),
     Fault("app", connections_used_up, ("too many connections for role", "Raise its limit")),
-    Fault("app", statements_timed_out, ("statement timeout", "init-db --indexes")),
+    Fault(
+        "app",
+        statements_timed_out,
+        ("statement timeout", "another program's lock", "holds a transaction"),
+    ),
     Fault("app", replica, WRITE),
     Fault("app", privilege_missing, ("permission denied", *WRITE)),
     Fault("sqlite", file_locked, ("kept the database locked", "which one holds a transaction")),

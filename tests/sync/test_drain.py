@@ -22,6 +22,7 @@ from hubspot_sync.store.database import transaction
 from hubspot_sync.sync import Sync
 from tests.conftest import LEASE, POLICY, TOKEN
 from tests.contacts import MAPPING, contacts_client
+from tests.messages import said
 from tests.oracle import assert_all_delivered
 from tests.tables import Contacts
 
@@ -198,7 +199,10 @@ def test_settling_a_batch_is_one_statement_a_kind_of_outcome(
     fill(table, 90)
     claims = queue.claim(100)
     ends = [
-        (claim, Delivered(str(number), created=True) if number % 3 else Failed(f"no {number}"))
+        (
+            claim,
+            Delivered(str(number), created=True) if number % 3 else Failed(said(f"no {number}")),
+        )
         for number, claim in enumerate(claims)
     ]
     updates: list[str] = []

@@ -394,7 +394,9 @@ def test_policy_that_refuses_a_result_rejects_that_contact_alone(
     assert outcomes(reports) == {"created": 1, "rejected": 1}
     assert [place.table.state(key) for key in keys] == [("Complete",) * 2, ("Error",) * 2]
     error = str(place.table.row(keys[1])["hubspot_processing_error"])
-    assert error.startswith("The database refuses to store the result (42501, row security)")
+    assert error.startswith(
+        "[DATABASE_REFUSED] The database refuses to store the result (42501, row security)"
+    )
     assert outcomes([runs.queue(limit=None)]) == {}
 
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import DatabaseUnavailable
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import RunReport
@@ -17,6 +18,7 @@ from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.database import make_engine
 from tests.acceptance.program import Program
 from tests.conftest import LEASE, POLICY, Runs
+from tests.messages import LABEL, said
 from tests.tables import APP_TABLE, CONTACTS, Contacts
 
 COMPLETE, ERROR = ("Complete", "Complete"), ("Error", "Error")
@@ -108,11 +110,12 @@ def test_row_that_cannot_be_settled_is_an_error_at_once_and_keeps_no_other(
     reports = deliver(runs, keys)
     assert outcomes(reports) == {"created": 9, "rejected": 1}
     (report,) = [each for run in reports for each in run.contacts if each.email == BAD]
-    assert report.code == "DATABASE_REFUSED"
+    assert report.error is not None
+    assert report.error.code is ErrorCode.DATABASE_REFUSED
     assert {table.state(key) for key in keys[:-1]} == {COMPLETE}
     row = table.row(keys[-1])
     assert table.state(keys[-1]) == ERROR
-    assert str(row["hubspot_processing_error"]).startswith(f"{REFUSED}P0001)")
+    assert str(row["hubspot_processing_error"]).startswith(f"[DATABASE_REFUSED] {REFUSED}P0001)")
     assert f"HubSpot has the contact as {report.hubspot_contact_id}" in str(report.error)
     assert BAD not in str(row["hubspot_processing_error"])
     assert (row["retry_count"], row["last_failed_crm"]) == (0, "hubspot")
@@ -129,7 +132,7 @@ def test_unique_record_id_rejects_the_second_of_two_that_share_an_email(
     assert outcomes([report]) == {"created": 2, "rejected": 1}
     assert sorted(table.state(key) for key in keys) == [COMPLETE, COMPLETE, ERROR]
     (error,) = {str(row["hubspot_processing_error"]) for row in table.rows()} - {"None"}
-    assert error.startswith(f"{REFUSED}23505, odd)")
+    assert error.startswith(f"[DATABASE_REFUSED] {REFUSED}23505, odd)")
 
 
 @pytest.fixture
@@ -160,13 +163,13 @@ def test_database_of_few_letters_stores_an_error_without_the_others(
 ) -> None:
     keys = [latin1.add(f"c{number}@example.com") for number in range(count)]
     queue = ContactQueue(latin1.engine, CONTACTS, policy=POLICY, lease=LEASE)
-    failed = Failed("HubSpot refused the contact: Łódź…")
+    failed = Failed(said("HubSpot refused the contact: Łódź…"))
     settlements = queue.settle([(claim, failed) for claim in queue.claim(10)])
     assert {str(each.name) for each in settlements} == {"failed"}
     for key in keys:
         row = latin1.row(key)
         assert latin1.state(key) == ("Queued", "Error")
-        assert row["hubspot_processing_error"] == "HubSpot refused the contact: ??d??"
+        assert row["hubspot_processing_error"] == f"{LABEL}HubSpot refused the contact: ??d??"
         assert row["retry_count"] == 1
 
 

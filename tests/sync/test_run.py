@@ -7,6 +7,7 @@ import pytest
 
 from hubspot_sync import worker as engine
 from hubspot_sync.clock import Pulse
+from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import DatabaseUnavailable, Refused
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.report import ContactReport, RunReport, RunState
@@ -468,7 +469,7 @@ def test_outcome_is_written_when_the_database_comes_back(
         nonlocal failures
         failures -= 1
         if failures >= 0:
-            raise DatabaseUnavailable("the connection was lost")
+            raise DatabaseUnavailable(ErrorCode.DATABASE_UNAVAILABLE, words="it went away")
         return settle(deliveries)  # type: ignore[arg-type]
 
     monkeypatch.setattr(queue, "settle", fail_at_first)
@@ -483,13 +484,13 @@ def test_outcome_of_a_database_that_stays_away_is_left_to_the_lease(
     add_ten(table)
 
     def fail(_: object) -> object:
-        raise DatabaseUnavailable("the connection was lost")
+        raise DatabaseUnavailable(ErrorCode.DATABASE_UNAVAILABLE, words="it went away")
 
     monkeypatch.setattr(queue, "settle", fail)
     report = runs.queue(10)
     assert (report.state, report.exit_code) == ("stopped", 3)
     assert outcomes(report) == {"superseded": 10}
-    assert "connection was lost" in str(report.reason)
+    assert "it went away" in str(report.reason)
 
 
 def test_contact_that_we_cannot_handle_does_not_bar_the_others(

@@ -16,9 +16,12 @@ from hubspot_sync.rules.settlement import OutcomeName, Settlement
 from hubspot_sync.run import Plan, Run
 from tests.conftest import LEASE, NOW
 from tests.contacts import MAPPING
+from tests.messages import said
 
 THREADS, TIMES = 6, 1_000
-FAILED = ContactReport(str(uuid4()), None, OutcomeName.FAILED, 1, 4, error="no", is_takeover=True)
+FAILED = ContactReport(
+    str(uuid4()), None, OutcomeName.FAILED, 1, 4, error=said("no"), is_takeover=True
+)
 
 
 @pytest.fixture
