@@ -6,17 +6,31 @@ fifth of the time of whatever claims and settles. The engines of one process hav
 with the same options and the same server, so they compile the same.
 """
 
+from functools import cache, cached_property
+
 from sqlalchemy import Engine
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.util import LRUCache
 
+from hubspot_sync.store.source_table import SourceTable
+
 
 def share_compiled_statements() -> None:
     """Let all engines that are made from now on share what they compile."""
+    _share_tables()
     for dialect in (PGDialect_psycopg2, SQLiteDialect_pysqlite):
         _share_among(dialect)
+
+
+def _share_tables() -> None:
+    """Let equal sources be one table; each run makes it anew, and a statement is known by it."""
+    made = SourceTable.__dict__["table"].func
+    table_of = cache(lambda source: made(SourceTable(source)))
+    shared = cached_property(lambda self: table_of(self.source))
+    shared.__set_name__(SourceTable, "table")
+    SourceTable.table = shared  # type: ignore[assignment]
 
 
 def _share_among(dialect: type[Dialect]) -> None:
