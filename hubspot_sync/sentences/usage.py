@@ -68,6 +68,9 @@ FORMS: Forms = {
         "service key again."
     ),
     ErrorCode.API_KEY_SET_TWICE: "{setting} and {setting}_FILE are both set: keep one of them.",
+    ErrorCode.CHECK_WITH_DEFAULT: (
+        "--check reads a file and --print-default prints one: use one of them."
+    ),
     ErrorCode.CONTACTS_NOT_THERE: "There is no contact {contacts}. Nothing was done.",
     ErrorCode.CONTACT_HELD: (
         "a run holds it, or died holding it, until {ends:%H:%M:%S} UTC at the latest"

@@ -53,6 +53,8 @@ COMMANDS = (
     ("sync-one", "{contact}", "--dry-run", "--json"),
     ("create-properties",),
     ("create-properties", "--dry-run", "--json"),
+    ("mapping",),
+    ("mapping", "--json"),
     ("reset", "--all", "--yes", "--backup", "copy.jsonl"),
     ("reset", "--all", "--dry-run", "--json"),
     ("skip", "{contact}"),
