@@ -30,6 +30,8 @@ class ErrorCode(StrEnum):
     """The token holds characters that no token has."""
     API_KEY_SET_TWICE = "API_KEY_SET_TWICE"
     """The token is set, and so is the file that holds it."""
+    CHECK_WITH_DEFAULT = "CHECK_WITH_DEFAULT"
+    """Two options of `mapping` contradict each other."""
     CONTACTS_NOT_THERE = "CONTACTS_NOT_THERE"
     """Some of the contacts that were named do not exist."""
     CONTACT_HELD = "CONTACT_HELD"

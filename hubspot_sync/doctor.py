@@ -59,13 +59,21 @@ def look_at_settings(
     if not checks:
         found_in = source if are_there(in_file) else "the environment alone"
         checks.append(Check("settings", CheckState.OK, f"all can be used, from {found_in}"))
-    return settings, checks + _look_at_monitors(settings)
+    return settings, checks + _look_at_mapping(settings) + _look_at_monitors(settings)
 
 
 def _look_at_names(environment: Mapping[str, str], in_file: Mapping[str, str]) -> list[Check]:
     """Check for misspelt settings; the rest can be looked at with what is spelt right."""
     unknown = unknown_names(environment, in_file)
     return [Check.of("settings", CheckState.FIX, each.message) for each in unknown]
+
+
+def _look_at_mapping(settings: Settings) -> list[Check]:
+    mapping = settings.mapping
+    if mapping.file is None:
+        return []
+    words = f"{mapping.file}: {len(mapping.fields)} properties from {settings.source.table}"
+    return [Check("mapping", CheckState.OK, words)]
 
 
 def _look_at_monitors(settings: Settings) -> list[Check]:

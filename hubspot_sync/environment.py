@@ -7,10 +7,15 @@ from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 
 _ENV_FILE = Path(".env")
+_MAPPING = "HUBSPOT_SYNC_MAPPING"
+"""The setting that names a file which lies beside the settings file, and moves with it."""
 
 
 def read_env_file(env_file: Path | None) -> dict[str, str]:
     """Return what a settings file holds; nothing where none was named and there is no `.env`.
+
+    A relative path of the mapping is taken from the settings file's folder: cron and systemd start
+    programs in folders of their own.
 
     Args:
         env_file: None reads `.env` in the current folder, if there is one.
@@ -33,7 +38,12 @@ def read_env_file(env_file: Path | None) -> dict[str, str]:
         raise WrongUsage(ErrorCode.ENV_FILE_UNREADABLE, path=path, why=error.strerror) from error
     except UnicodeDecodeError:
         raise WrongUsage(ErrorCode.ENV_FILE_NO_TEXT, path=path) from None
-    return {name: value for name, value in values.items() if value is not None}
+    found = {name: value for name, value in values.items() if value is not None}
+    mapping = found.get(_MAPPING, "").strip()
+    # A pipe lies in no folder that anybody means.
+    if mapping and "://" not in mapping and path.is_file():
+        found[_MAPPING] = str(path.parent / mapping)
+    return found
 
 
 def _is_env_file_there() -> bool:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hubspot_sync.codes import ErrorCode
@@ -26,6 +27,9 @@ from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.source import BUILT_IN_SOURCE, Source
 from hubspot_sync.sentences import Message
 
+if TYPE_CHECKING:
+    from hubspot_sync.config.mapping_file import MappingFile
+
 DEFAULT_DATABASE_URL = "sqlite:///contacts.db"
 DEFAULT_BASE_URL = "https://api.hubapi.com"
 
@@ -36,6 +40,9 @@ LEASE_SLACK = timedelta(minutes=2)
 
 MOST_EDITS = 2
 """How far a name in the settings file may be from a setting's, and still be meant as that one."""
+
+A_TOKEN = "a token"  # noqa: S105 - a word
+"""What a message shows in place of a token."""
 
 _NO_FILE: Mapping[str, str] = MappingProxyType({})
 _OWN_PREFIXES = ("HUBSPOT_SYNC_", "HUBSPOT_CUSTOM_PROPERTY_")
@@ -50,6 +57,9 @@ _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
+_PROPERTY_SETTINGS = tuple(
+    f"HUBSPOT_CUSTOM_PROPERTY_{role}" for role in ("DOMAIN_ID", "PAGE_ID", "SYNC_DATE")
+)
 _LEASE_SETTINGS = {"HUBSPOT_SYNC_LEASE_MINUTES", "HUBSPOT_TIMEOUT_SECONDS"}
 _DIALECTS = {
     # psycopg2 is named, or SQLAlchemy might look for another driver; hosting services hand out
@@ -79,6 +89,8 @@ class Settings:
         mail: what a run says on standard error.
         heartbeat_url: where a monitor is told of runs; None where there is none.
         metrics_file: the file of metrics; None where none is wanted.
+        property_names: what the built-in mapping's custom properties are called.
+        mapping_file: what the mapping file says; None where the built-in mapping holds.
     """
 
     api_key: str = field(default="", repr=False)
@@ -99,16 +111,19 @@ class Settings:
     heartbeat_url: str | None = field(default=None, repr=False)
     metrics_file: Path | None = None
     property_names: PropertyNames = field(default_factory=PropertyNames)
+    mapping_file: "MappingFile | None" = None
 
     @property
     def mapping(self) -> PropertyMapping:
         """How contacts become HubSpot's records."""
+        if self.mapping_file is not None:
+            return self.mapping_file.mapping
         return built_in_mapping(self.property_names)
 
     @property
     def source(self) -> Source:
         """The table that contacts come from."""
-        return BUILT_IN_SOURCE
+        return BUILT_IN_SOURCE if self.mapping_file is None else self.mapping_file.source
 
     def require_api_key(self) -> None:
         """Raise WrongUsage where a command needs HubSpot and there is no token."""
@@ -291,6 +306,7 @@ def _read(read: "_Reader") -> Settings:
             page_id=read.property_name("PAGE_ID", "scrapersky_page_id"),
             sync_date=read.property_name("SYNC_DATE", "scrapersky_sync_date"),
         ),
+        mapping_file=read.mapping_file("HUBSPOT_SYNC_MAPPING"),
     )
 
 
@@ -346,7 +362,7 @@ class _Reader:
     def _shown(self, raw: str) -> str:
         """Return a value as a message may show it: a secret in the wrong line stays one."""
         if "pat-" in raw or (self._token and self._token in raw):
-            return "a token"
+            return A_TOKEN
         return repr(raw.rpartition("@")[2] if "@" in raw else raw)
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
@@ -432,6 +448,24 @@ class _Reader:
 
         raw = self.text(name, "", check)
         return Path(raw) if raw else None
+
+    def mapping_file(self, name: str) -> "MappingFile | None":
+        raw = self._raw(name)
+        if not raw:
+            return None
+        if self._shown(raw) == A_TOKEN or "://" in raw:
+            # What stands in the wrong line may be a secret, and no file is looked for by it.
+            self._blame(ErrorCode.SETTING_WRONG, name, value=self._shown(raw))
+            return None
+        # Only where there is a file: cron starts this program every few minutes.
+        from hubspot_sync.config.mapping_file import load_mapping
+
+        renamed = [each for each in _PROPERTY_SETTINGS if self._raw(each)]
+        try:
+            return load_mapping(Path(raw), property_settings=renamed)
+        except SettingsError as wrong:
+            self.faults += wrong.faults
+            return None
 
     def property_name(self, role: str, default: str) -> str:
         return self.text(

@@ -27,7 +27,10 @@ from hubspot_sync.cli import app
 from hubspot_sync.codes import ErrorCode
 from hubspot_sync.report import ContactReport, RunReport, RunState
 from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.settings import DEFAULT_DATABASE_URL, Settings, known_names, load_settings
+from hubspot_sync.store.database import make_engine
+from hubspot_sync.store.embedded import create_table
 from tests.contacts import MAPPING
 from tests.for_each import for_each
 from tests.messages import sample
@@ -436,15 +439,41 @@ def test_import_contracts_hold() -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_importing_the_commands_imports_nothing_slow() -> None:
-    code = "import json, sys, hubspot_sync.cli; print(json.dumps(sorted(sys.modules)))"
+FOR_MAPPING_FILES = frozenset({"tomllib", "phonenumbers", "hubspot_sync.config"})
+
+
+def imported_by(code: str, folder: Path = ROOT) -> set[str]:
+    """Return the modules that a process of its own has imported after some code."""
+    told = f"{code}; import json; print(json.dumps(sorted(sys.modules)))"
     ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys; {told}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    imported = {name.partition(".")[0] for name in json.loads(ended.stdout)}
+    return set(json.loads(ended.stdout.splitlines()[-1]))
+
+
+def test_importing_the_commands_imports_nothing_slow() -> None:
+    imported = imported_by("import hubspot_sync.cli")
+    slow = {"sqlalchemy", "requests", "rich", "psycopg2", "dotenv", "zoneinfo"}
 
     assert "typer" in imported
-    assert imported.isdisjoint({"sqlalchemy", "requests", "rich", "psycopg2", "dotenv"})
+    assert imported.isdisjoint(slow | FOR_MAPPING_FILES)
+
+
+def test_idle_tick_without_a_mapping_file_imports_nothing_for_one(tmp_path: Path) -> None:
+    database = make_engine(f"sqlite:///{tmp_path / 'contacts.db'}", create=True)
+    create_table(database, BUILT_IN_SOURCE)
+    database.dispose()
+    ticks = "from hubspot_sync.cli import app; app(['sync-queue'], standalone_mode=False)"
+    imported = imported_by(
+        f"import os; os.environ['HUBSPOT_API_KEY'] = 'pat-na1-xxxxxxxx'; {ticks}", tmp_path
+    )
+
+    assert "sqlalchemy" in imported
+    assert imported.isdisjoint({"requests"} | FOR_MAPPING_FILES)
 
 
 def test_no_test_sleeps() -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hubspot_sync.environment import read_env_file
 from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.rules.mail import Mail
-from hubspot_sync.rules.mapping import PropertyNames
+from hubspot_sync.rules.mapping import PropertyNames, built_in_mapping
 from hubspot_sync.rules.retry import RetryPolicy
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.settings import (
     Settings,
     UnknownName,
@@ -90,6 +91,7 @@ def test_variables_that_hold_nothing_count_as_not_set(nothing: str) -> None:
         "HUBSPOT_SYNC_RETRY_EXPONENTIAL",
         "HUBSPOT_SYNC_LEASE_MINUTES",
         "HUBSPOT_SYNC_MAIL",
+        "HUBSPOT_SYNC_MAPPING",
         "HUBSPOT_SYNC_HEARTBEAT_URL",
         "HUBSPOT_SYNC_METRICS_FILE",
         "HUBSPOT_SYNC_WORKERS",
@@ -702,6 +704,80 @@ def test_property_names_that_are_the_same_are_a_fault(role: str, raw: str) -> No
     assert "must be three different names" in fault
 
 
+# The mapping file
+
+MAPPED = """version = 1
+[source]
+table = "people"
+[fields]
+firstname = { column = "first" }
+"""
+
+
+def test_without_a_mapping_file_the_built_in_mapping_holds() -> None:
+    settings = load_settings({"HUBSPOT_CUSTOM_PROPERTY_PAGE_ID": "page"})
+    assert settings.mapping == built_in_mapping(PropertyNames(page_id="page"))
+    assert settings.source == BUILT_IN_SOURCE
+
+
+def test_mapping_file_gives_the_table_and_the_fields(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(MAPPED)
+    settings = load_settings({"HUBSPOT_SYNC_MAPPING": " own.toml "})
+    assert settings.source.table == "people"
+    assert settings.source.columns == ("first",)
+    assert settings.mapping.checked_properties == ("firstname",)
+    assert settings.mapping.file == "own.toml"
+
+
+def test_mapping_file_lies_beside_the_settings_file_that_names_it(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "own.toml").write_text(MAPPED)
+    named = folder / "sync.env"
+    named.write_text("HUBSPOT_SYNC_MAPPING=own.toml\n")
+    settings = load_settings({}, read_env_file(named))
+    assert settings.mapping.file == str(folder / "own.toml")
+
+
+def test_mapping_of_the_environment_is_taken_from_the_current_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (tmp_path / "own.toml").write_text(MAPPED)
+    named = folder / "sync.env"
+    named.write_text("HUBSPOT_SYNC_MAPPING=other.toml\n")
+    settings = load_settings({"HUBSPOT_SYNC_MAPPING": "own.toml"}, read_env_file(named))
+    assert settings.mapping.file == "own.toml"
+
+
+def test_mapping_with_an_absolute_path_may_lie_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(MAPPED)
+    (tmp_path / "etc").mkdir()
+    named = tmp_path / "etc" / "sync.env"
+    named.write_text(f"HUBSPOT_SYNC_MAPPING={tmp_path / 'own.toml'}\n")
+    assert load_settings({}, read_env_file(named)).source.table == "people"
+
+
+def test_mapping_that_is_not_there_is_a_fault() -> None:
+    fault = _fault(HUBSPOT_SYNC_MAPPING="none.toml")
+    assert fault.startswith("The mapping none.toml cannot be read (No such file or directory)")
+
+
+def test_faults_of_the_mapping_come_with_those_of_the_other_settings(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(MAPPED + "phone = { colum = 'a' }\nx = { column = 'a' }\n")
+    faults = _faults(
+        HUBSPOT_SYNC_MAPPING="own.toml",
+        HUBSPOT_PORTAL_ID="x",
+        HUBSPOT_CUSTOM_PROPERTY_PAGE_ID="page",
+    )
+    assert "HUBSPOT_PORTAL_ID is 'x'" in faults[0]
+    assert any(each.startswith("own.toml, line 6: fields.phone") for each in faults)
+    assert any(each.startswith("HUBSPOT_CUSTOM_PROPERTY_PAGE_ID is set") for each in faults)
+
+
+def test_mapping_that_is_misspelt_is_a_fault() -> None:
+    assert "Did you mean HUBSPOT_SYNC_MAPPING?" in _fault(HUBSPOT_SYNC_MAPING="own.toml")
+
+
 # All faults together
 
 
@@ -733,7 +809,9 @@ def test_faults_are_all_told_together() -> None:
     # The two places of the token exclude each other.
     by_file = _faults(HUBSPOT_API_KEY_FILE="x", HUBSPOT_PORTAL_ID="x")
     assert told == set(variables)
-    assert told | {fault.split()[0] for fault in by_file} == known_names()
+    told |= {fault.split()[0] for fault in by_file}
+    # What is wrong with a mapping file is told by its place in it.
+    assert told | {"HUBSPOT_SYNC_MAPPING"} == known_names()
 
 
 @for_each(

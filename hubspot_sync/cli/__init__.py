@@ -8,10 +8,10 @@ few minutes.
 import sys
 
 # Imported for the commands in them; their order is the order of the help.
-from hubspot_sync.cli import deliver, desk, set_up, trial
+from hubspot_sync.cli import deliver, desk, mapping, set_up, trial
 from hubspot_sync.cli.frame import app
 
-__all__ = ["app", "deliver", "desk", "main", "set_up", "trial"]
+__all__ = ["app", "deliver", "desk", "main", "mapping", "set_up", "trial"]
 
 
 def main() -> None:

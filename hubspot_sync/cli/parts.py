@@ -120,12 +120,12 @@ def open_client(settings: Settings, pulse: "Pulse", pace: "Pace | None" = None) 
     from hubspot_sync.hubspot.transport import Transport
     from hubspot_sync.rules.mapping import CONTACTS
 
-    custom_properties = [each.name for each in settings.mapping.custom_properties]
+    mapped = settings.mapping.checked_properties
     transport = Transport(
         settings.base_url,
         settings.api_key,
         timeout_seconds=settings.request_timeout.total_seconds(),
-        custom_properties=custom_properties,
+        custom_properties=mapped,
         pulse=pulse,
         pace=pace,
     )
@@ -133,7 +133,7 @@ def open_client(settings: Settings, pulse: "Pulse", pace: "Pace | None" = None) 
         transport,
         object_type=CONTACTS,
         api_version=settings.api_version,
-        custom_properties=custom_properties,
+        custom_properties=mapped,
     )
 
 

@@ -2,6 +2,11 @@
 
 from hubspot_sync.console.desk import show_checks, show_status
 from hubspot_sync.console.logs import log_denied, log_fault, name_run, start_logging
+from hubspot_sync.console.mapping import (
+    show_checked_mapping,
+    show_default_mapping,
+    show_mapping,
+)
 from hubspot_sync.console.runs import progress, show_plan, show_run, show_wait
 from hubspot_sync.console.set_up import (
     show_database,
@@ -29,12 +34,15 @@ __all__ = [
     "print_json",
     "progress",
     "say",
+    "show_checked_mapping",
     "show_checks",
     "show_database",
+    "show_default_mapping",
     "show_emulator",
     "show_enqueued",
     "show_error",
     "show_hubspot_contacts",
+    "show_mapping",
     "show_plan",
     "show_properties",
     "show_reset",

@@ -35,12 +35,14 @@ from hubspot_sync.report import (
     ContactReport,
     PlannedAction,
     PlannedContact,
+    PropertyChange,
     RunReport,
     RunState,
     code_of,
     run_to_json,
 )
 from hubspot_sync.rules.mail import Mail, mail_lines
+from hubspot_sync.rules.policies import Dropped, Kept
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH, OutcomeName
 from hubspot_sync.rules.source import Key
 
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
 
 MOST_OF_VALUE = 120
 """Characters of a property's value that a dry run shows; `--json` has it whole."""
+
+MOST_OF_REASON = MOST_OF_VALUE + 100
+"""The same where words stand around the value."""
 
 _PLAN_STYLES = {
     PlannedAction.CREATE: "green",
@@ -303,21 +308,30 @@ def _changes(plan: PlannedContact) -> Text:
     """Return one line a property: its name, the old value in red, the new one in green."""
     if plan.message:
         return cell(plan.message, MAX_ERROR_LENGTH)
-    lines = []
-    for change in plan.changes:
-        line = Text(f"{change.name}: ")
-        if change.old is not None:
-            line += cell(change.old, MOST_OF_VALUE)
-            line.stylize("red", len(change.name) + 2)
-            line.append(" -> ")
-        new = cell(change.new, MOST_OF_VALUE)
-        new.stylize("green")
-        lines.append(line + new)
+    lines = [_change(change) for change in plan.changes]
+    left_out: tuple[Kept | Dropped, ...] = (*plan.kept, *plan.dropped)
+    for left in left_out:
+        line = Text(f"{left.property_name}: ") + cell(str(left), MOST_OF_REASON)
+        line.stylize("yellow")
+        lines.append(line)
     if plan.unchanged:
         lines.append(Text(f"{plan.unchanged} unchanged", style="dim"))
     if plan.shared_with:
         lines.append(Text(_sharing(plan.shared_with), style="dim"))
     return Text("\n").join(lines)
+
+
+def _change(change: PropertyChange) -> Text:
+    line = Text(f"{change.name}: ")
+    if change.old is not None:
+        line += cell(change.old, MOST_OF_VALUE)
+        line.stylize("red", len(change.name) + 2)
+        line.append(" -> ")
+    if not change.new:
+        return line + Text("cleared", style="red")
+    new = cell(change.new, MOST_OF_VALUE)
+    new.stylize("green")
+    return line + new
 
 
 def _plan_to_json(plan: PlannedContact) -> dict[str, object]:
@@ -330,6 +344,24 @@ def _plan_to_json(plan: PlannedContact) -> dict[str, object]:
         "changes": [
             {"property": change.name, "old": change.old, "new": change.new}
             for change in plan.changes
+        ],
+        "cleared": [change.name for change in plan.changes if not change.new],
+        "kept": [
+            {
+                "property": each.property_name,
+                "ours": each.ours or None,
+                "held": each.held,
+                "why": each.why.name,
+            }
+            for each in plan.kept
+        ],
+        "dropped": [
+            {
+                "property": each.property_name,
+                "value": each.invalid.text,
+                "why": each.invalid.code,
+            }
+            for each in plan.dropped
         ],
         "unchanged": plan.unchanged,
         "shared_with": [str(each) for each in plan.shared_with],

@@ -48,6 +48,9 @@ def show_properties(reports: Sequence[PropertyReport], *, as_json: bool) -> None
             }
         )
         return
+    if not reports:
+        say("The mapping creates no property: no field has create.")
+        return
     table = new_table()
     table.add_column("Property", overflow="fold")
     table.add_column("Type", no_wrap=True)

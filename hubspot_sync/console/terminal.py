@@ -162,7 +162,9 @@ def contacts(number: int) -> str:
 
 def counted(number: int, what: str) -> str:
     """Return a number of things in words."""
-    return f"{number} {what}" if number == 1 else f"{number:,} {what}s"
+    if number == 1:
+        return f"{number} {what}"
+    return f"{number:,} {what[:-1]}ies" if what.endswith("y") else f"{number:,} {what}s"
 
 
 def _knows_all_letters(encoding: str | None) -> bool:

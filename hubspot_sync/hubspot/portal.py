@@ -112,6 +112,8 @@ def create_properties(
 ) -> list[PropertyReport]:
     """Create those of our custom properties that the portal lacks; never change one that exists.
 
+    Where the mapping creates none, the properties are not asked for.
+
     Raises:
         WrongPortal: the token opens another portal than `portal_id`.
         HubSpotDown: HubSpot does not answer, or not as it should.
@@ -120,6 +122,8 @@ def create_properties(
         if portal_id is not None:
             _require_portal(client, portal_id)
         wanted = mapping.custom_properties
+        if not wanted:
+            return []
         found = client.read_properties([custom.name for custom in wanted])
         return [
             _compare(custom, found[custom.name])

@@ -16,6 +16,7 @@ _MAY_BE = {
     "HUBSPOT_API_VERSION": "v3, or a dated version such as 2026-09",
     "HUBSPOT_SYNC_RETRY_EXPONENTIAL": "true or false",
     "HUBSPOT_SYNC_MAIL": "stops or failures",
+    "HUBSPOT_SYNC_MAPPING": "the path of a TOML file, or nothing",
     "HUBSPOT_SYNC_METRICS_FILE": "an absolute path that ends in .prom, or nothing",
 }
 _PROPERTY_NAME = (
@@ -67,6 +68,9 @@ FORMS: Forms = {
         "service key again."
     ),
     ErrorCode.API_KEY_SET_TWICE: "{setting} and {setting}_FILE are both set: keep one of them.",
+    ErrorCode.CHECK_WITH_DEFAULT: (
+        "--check reads a file and --print-default prints one: use one of them."
+    ),
     ErrorCode.CONTACTS_NOT_THERE: "There is no contact {contacts}. Nothing was done.",
     ErrorCode.CONTACT_HELD: (
         "a run holds it, or died holding it, until {ends:%H:%M:%S} UTC at the latest"

@@ -17,6 +17,8 @@ BASH = shutil.which("bash") or "bash"
 
 LINES = [
     ("hubspot-sync s", {"skip", "status", "sync-one", "sync-queue"}),
+    ("hubspot-sync m", {"mapping"}),
+    ("hubspot-sync mapping --p", {"--print-default"}),
     ("hubspot-sync sync-queue --d", {"--drain", "--dry-run"}),
     ("hubspot-sync enqueue --status ", {"New", "Error", "Complete"}),
 ]

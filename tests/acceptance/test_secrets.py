@@ -53,6 +53,8 @@ COMMANDS = (
     ("sync-one", "{contact}", "--dry-run", "--json"),
     ("create-properties",),
     ("create-properties", "--dry-run", "--json"),
+    ("mapping",),
+    ("mapping", "--json"),
     ("reset", "--all", "--yes", "--backup", "copy.jsonl"),
     ("reset", "--all", "--dry-run", "--json"),
     ("skip", "{contact}"),
@@ -174,6 +176,7 @@ WRONG_PLACES = (
     *("HUBSPOT_PORTAL_ID", "HUBSPOT_API_BASE_URL", "HUBSPOT_API_VERSION", "DATABASE_URL"),
     *("HUBSPOT_TIMEOUT_SECONDS", "HUBSPOT_SYNC_WORKERS", "HUBSPOT_SYNC_RETRY_EXPONENTIAL"),
     *("HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID", "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT"),
+    "HUBSPOT_SYNC_MAPPING",
 )
 
 
