@@ -188,6 +188,8 @@ class ErrorCode(StrEnum):
     """This user may make no file there; stands within another message."""
     INDEXES_NEED_OWNER = "INDEXES_NEED_OWNER"
     """Only the table's owner can make indexes."""
+    LOOKUP_UNUSABLE = "LOOKUP_UNUSABLE"
+    """Another table that fields take values from cannot be read."""
     QUERY_TIMED_OUT = "QUERY_TIMED_OUT"
     """The database ended a query that took too long."""
     QUERY_WAITED_FOR_LOCK = "QUERY_WAITED_FOR_LOCK"
@@ -260,6 +262,8 @@ class ErrorCode(StrEnum):
     # Warnings in the log and in the mail
     CLAIM_REFUSED = "CLAIM_REFUSED"
     """The database does not let some contacts be claimed."""
+    CLEARINGS_TOO_SLOW = "CLEARINGS_TOO_SLOW"
+    """The database took too long to say whether other rows have a value."""
     CONTACTS_EXHAUSTED = "CONTACTS_EXHAUSTED"
     """Contacts have used up their attempts; a line of the mail."""
     CONTACTS_FAILED = "CONTACTS_FAILED"

@@ -7,6 +7,7 @@ HubSpot has answered. Whatever ends the work, every claimed contact gets exactly
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hubspot_sync.clock import Pulse
@@ -213,8 +214,13 @@ class Worker:
             from hubspot_sync.hubspot.batch_lane import BatchLane
             from hubspot_sync.hubspot.careful_lane import CarefulLane, Lanes
 
-            client, object_type = self._client, self._client.object_type
-            lanes = Lanes(client, mapping, object_type, self._queue.may_be_renamed)
+            lanes = Lanes(
+                self._client,
+                mapping,
+                self._client.object_type,
+                self._queue.may_be_renamed,
+                partial(self._queue.may_be_cleared, mapping=mapping),
+            )
             self._lane = BatchLane(lanes, CarefulLane(lanes))
         return self._lane
 
@@ -226,25 +232,28 @@ class Worker:
         """Map and group what can be sent; settle what cannot, before any request.
 
         Raises:
+            DatabaseUnavailable: a table that fields take values from cannot be read.
             EveryoneRefused: it is a line of the mapping that rejects contact after contact.
         """
         context = RunContext(self._pulse.now(), self._run.plan.run_id)
         unsendable: list[Delivery] = []
         mapped: list[tuple[Contact, Shaped]] = []
-        for claim in list(self._waiting.values()):
+        claims = list(self._waiting.values())
+        contacts = self._queue.look_up([each.contact for each in claims], lanes.mapping.lookups)
+        for claim, contact in zip(claims, contacts, strict=True):
             try:
                 fault = _fault_of(claim, lanes.mapping)
                 shaped = (
                     {}
                     if fault
-                    else to_properties(claim.contact, lanes.mapping, context, lanes.object_type)
+                    else to_properties(contact, lanes.mapping, context, lanes.object_type)
                 )
             except Exception as ours:  # noqa: BLE001 - it must not bar the others
-                fault = Failed(self._own_fault(ours, claim.contact))
+                fault = Failed(self._own_fault(ours, contact))
             if fault:
-                unsendable.append((self._waiting.pop(claim.contact.id), fault))
+                unsendable.append((self._waiting.pop(contact.id), fault))
             else:
-                mapped.append((claim.contact, shaped))
+                mapped.append((contact, shaped))
         self._settle(unsendable)
         # However many cannot be sent, they keep no place from one that can.
         self._run.budget.give_back(sum(isinstance(fault, Rejected) for _, fault in unsendable))

@@ -154,6 +154,29 @@ def plain_url(postgres_url: str) -> str:
     return make_database(postgres_url, "plain", PLAIN_TABLE)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database on each of the two, with the driver named."""
+    if request.param == "sqlite":
+        path = tmp_path / "people.db"
+        path.touch()
+        yield f"sqlite:///{path}"
+        return
+    made = request.getfixturevalue("postgres_url").format(database="people")
+    admin = create_engine(
+        make_url(made).set(drivername="postgresql+psycopg2", database="postgres"),
+        isolation_level="AUTOCOMMIT",
+    )
+    name = make_url(made).database
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f'DROP DATABASE IF EXISTS "{name}"')
+        connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+    yield str(made).replace("postgresql://", "postgresql+psycopg2://")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+    admin.dispose()
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, shape: str, tmp_path: Path) -> str:
     """A database with an empty contacts table of this shape, as DATABASE_URL names it."""

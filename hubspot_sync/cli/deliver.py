@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -338,7 +339,14 @@ def _plan_contacts(
     client = open_client(settings, pulse)
     close_with_command(client.transport.close)
     mapping = look_at_portal(client, settings.mapping, settings.portal_id)
-    lanes = Lanes(client, mapping, client.object_type, queue.may_be_renamed)
+    lanes = Lanes(
+        client,
+        mapping,
+        client.object_type,
+        queue.may_be_renamed,
+        partial(queue.may_be_cleared, mapping=mapping),
+    )
     notices = {row.contact.id: queue.death_notice(row) for row in rows}
     faults = {key: notice for key, notice in notices.items() if notice}
-    return preview(lanes, [row.contact for row in rows], RunContext(pulse.now()), faults)
+    contacts = queue.look_up([row.contact for row in rows], mapping.lookups)
+    return preview(lanes, contacts, RunContext(pulse.now()), faults)

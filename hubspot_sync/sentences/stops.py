@@ -159,6 +159,11 @@ FORMS: Forms = {
         "Run 'hubspot-sync init-db --indexes' once with DATABASE_URL set to the owner's; runs "
         "need no more than SELECT and UPDATE",
     ),
+    ErrorCode.LOOKUP_UNUSABLE: Form(
+        "The lookup {lookup} cannot be read from '{table}' ({words})",
+        "GRANT SELECT ON {table} TO the user in DATABASE_URL, or correct the mapping",
+        _SAFE,
+    ),
     ErrorCode.QUERY_TIMED_OUT: Form(
         "The database ended a query that took too long ({words})",
         "Run 'hubspot-sync init-db --indexes', or raise the user's statement_timeout",

@@ -66,12 +66,22 @@ def _no_settings(*, env_file: Path | None = None, **_: object) -> Form:
 def _renames_too_slow(*, count: int, is_locked: bool = False, **_: object) -> str:
     get = counted(count, "1 contact gets a new record", f"{count:,} contacts get new records")
     theirs = counted(count, "its record", "their records")
-    fix = (
-        "find out which program keeps the table locked"
-        if is_locked
-        else "run 'hubspot-sync init-db --indexes'"
+    too_long = f"the database took too long to say whether other rows share {theirs}"
+    return f"{get}: {too_long}; {_slow_fix(is_locked=is_locked)}"
+
+
+def _clearings_too_slow(*, count: int, is_locked: bool = False, **_: object) -> str:
+    keep = counted(count, "1 record keeps its values", f"{count:,} records keep their values")
+    return (
+        f"{keep}, which ours would clear: the database took too long to say whether other rows "
+        f"have any; {_slow_fix(is_locked=is_locked)}"
     )
-    return f"{get}: the database took too long to say whether other rows share {theirs}; {fix}"
+
+
+def _slow_fix(*, is_locked: bool) -> str:
+    if is_locked:
+        return "find out which program keeps the table locked"
+    return "run 'hubspot-sync init-db --indexes'"
 
 
 def _sync_disabled(*, empty_file_of: str | None = None, **_: object) -> Form:
@@ -87,6 +97,7 @@ FORMS: Forms = {
         "The database does not let the run claim {count:,} of the contacts, such as {contact} "
         "({why}). Look at the table's constraints, triggers and rules; the others went on."
     ),
+    ErrorCode.CLEARINGS_TOO_SLOW: _clearings_too_slow,
     ErrorCode.CONTACTS_EXHAUSTED: _group(
         "stay in Error until marked again", "stays in Error until marked again"
     ),

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, func, sele
 from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.claiming import Candidates, in_turn, rows_to_take
+from hubspot_sync.rules.clearing import Clearing
 from hubspot_sync.rules.identity import Rename
 from hubspot_sync.rules.lifecycle import (
     Changes,
@@ -24,13 +25,16 @@ from hubspot_sync.rules.lifecycle import (
     leave_to_them,
     lone_from,
 )
+from hubspot_sync.rules.mapping import Contact, Lookup, PropertyMapping
 from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Settlement
 from hubspot_sync.rules.source import Key
 from hubspot_sync.sentences import Message
+from hubspot_sync.store.clearings import may_be_cleared
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import KIND, Due, DueKind, prefer_indexes
 from hubspot_sync.store.expressions import DatabaseTime
+from hubspot_sync.store.lookups import look_up
 from hubspot_sync.store.passed_over import PassedOver
 from hubspot_sync.store.relation import hides_rows
 from hubspot_sync.store.renames import may_be_renamed
@@ -177,6 +181,20 @@ class ContactQueue:
     def may_be_renamed(self, renames: Sequence[Rename]) -> frozenset[str]:
         """Return the ids of the records that no other row of the table has a part in."""
         return may_be_renamed(self._engine, self._contacts, renames)
+
+    def may_be_cleared(
+        self, clearings: Sequence[Clearing], mapping: PropertyMapping
+    ) -> Mapping[str, frozenset[str]]:
+        """Return by record id the properties for which no other row of the table has a value."""
+        return may_be_cleared(self._engine, self._contacts, clearings, mapping)
+
+    def look_up(self, contacts: Sequence[Contact], lookups: Iterable[Lookup]) -> list[Contact]:
+        """Return the contacts with what other tables hold of them.
+
+        Raises:
+            DatabaseUnavailable: one of these tables cannot be read.
+        """
+        return look_up(self._engine, contacts, lookups)
 
     @retried
     def read_one(self, contact_id: Key) -> Row:

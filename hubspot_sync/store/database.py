@@ -104,6 +104,11 @@ def table_of(engine: Engine) -> str:
     return name
 
 
+def about_table(engine: Engine, table: str) -> Engine:
+    """Return the same connections, for statements about another table than the source's."""
+    return engine.execution_options(**{_TABLE: table})
+
+
 def _sqlite_engine(path: str | None, *, create: bool, pool_size: int) -> Engine:
     # Without mode=rw, SQLite would leave an empty file behind wherever it finds none.
     mode = "rwc" if create else "rw"

@@ -57,15 +57,20 @@ def rows_by_id(contacts: SourceTable, found: Any) -> dict[Key, LockedRow]:
     }
 
 
+def to_contact(contacts: SourceTable, found: RowMapping) -> Contact:
+    """Return what HubSpot may get of a row."""
+    return Contact(
+        id=found["id"],
+        email=found["email"],
+        values=tuple((name, found[key]) for name, key in contacts.value_keys),
+        hubspot_contact_id=found["hubspot_contact_id"],
+    )
+
+
 def to_row(contacts: SourceTable, found: RowMapping) -> Row:
     """Return a row as the rules know it."""
     return Row(
-        contact=Contact(
-            id=found["id"],
-            email=found["email"],
-            values=tuple((name, found[key]) for name, key in contacts.value_keys),
-            hubspot_contact_id=found["hubspot_contact_id"],
-        ),
+        contact=to_contact(contacts, found),
         sync_status=found["hubspot_sync_status"],
         processing_status=found["hubspot_processing_status"],
         error=found["hubspot_processing_error"],

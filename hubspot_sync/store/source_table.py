@@ -82,6 +82,12 @@ class SourceTable:
         """The columns to select or to return, each under the key that it has in `c`."""
         return tuple(column.label(key) for key, column in self.table.c.items())
 
+    @cached_property
+    def selected_values(self) -> tuple[Label[Any], ...]:
+        """Of those columns, what HubSpot may get, with the row's key and the record's id."""
+        wanted = {"id", "email", "hubspot_contact_id", *(key for _, key in self.value_keys)}
+        return tuple(column.label(key) for key, column in self.table.c.items() if key in wanted)
+
     def value_key(self, column: str) -> str:
         """Return the key in `c`, and in a row, of a column that the mapping reads."""
         found = next((key for key, each in self.table.c.items() if each.name == column), None)

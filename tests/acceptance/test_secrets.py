@@ -697,7 +697,7 @@ def test_copy_never_replaces_a_file(table: Contacts, program: Program, tmp_path:
 
 # SQL
 
-CONSTANTS = {"RENAME_TIMEOUT_MS", "ROW_LOCK_TIMEOUT_MS"}
+CONSTANTS = {"ANSWER_TIMEOUT_MS", "ROW_LOCK_TIMEOUT_MS"}
 """Numbers of the program's own that stand in a statement, where a parameter may not."""
 
 TAKES_TEXT = {"text", "exec_driver_sql"}
@@ -754,9 +754,9 @@ def test_statements_take_values_as_bound_parameters_alone() -> None:
 
 
 def test_numbers_in_statements_are_numbers_of_the_program() -> None:
-    from hubspot_sync.store import renames, settling
+    from hubspot_sync.store import settling, shared_rows
 
-    assert isinstance(renames.RENAME_TIMEOUT_MS, int)
+    assert isinstance(shared_rows.ANSWER_TIMEOUT_MS, int)
     assert isinstance(settling.ROW_LOCK_TIMEOUT_MS, int)
     for path in sorted(PACKAGE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, text
 
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.report import CheckState
@@ -91,29 +89,6 @@ class Place:
         """End a claim."""
         (settled,) = self.queue.settle([(claim, outcome)])
         return settled.name
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database."""
-    if request.param == "sqlite":
-        path = tmp_path / "people.db"
-        path.touch()
-        yield f"sqlite:///{path}"
-        return
-    made = request.getfixturevalue("postgres_url").format(database="people")
-    admin = create_engine(
-        make_url(made).set(drivername="postgresql+psycopg2", database="postgres"),
-        isolation_level="AUTOCOMMIT",
-    )
-    name = make_url(made).database
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f'DROP DATABASE IF EXISTS "{name}"')
-        connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
-    yield str(made).replace("postgresql://", "postgresql+psycopg2://")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f'DROP DATABASE "{name}" WITH (FORCE)')
-    admin.dispose()
 
 
 @pytest.fixture(params=["bigint", "text"])

@@ -19,7 +19,7 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.hubspot.transport import Transport
 from hubspot_sync.rules.identity import Bearer, Rename, free_to_rename
 from hubspot_sync.rules.source import BUILT_IN_SOURCE
-from hubspot_sync.store import renames
+from hubspot_sync.store import shared_rows
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from hubspot_sync.store.embedded import create_table
@@ -165,7 +165,7 @@ def test_database_that_takes_too_long_to_answer_renames_nothing(
             connection.execute(text("LOCK TABLE contacts"))
             return ask(renames)
 
-    monkeypatch.setattr(renames, "RENAME_TIMEOUT_MS", 50)
+    monkeypatch.setattr(shared_rows, "ANSWER_TIMEOUT_MS", 50)
     monkeypatch.setattr(queue, "may_be_renamed", ask_of_a_locked_table)
     key = table.add(SHARED, name="Ada")
     deliver(runs, [key])
