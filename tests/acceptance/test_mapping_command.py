@@ -40,8 +40,8 @@ def shape() -> str:
 
 
 @pytest.fixture(autouse=True)
-def mapping_file() -> None:
-    Path("own.toml").write_text(OWN, encoding="utf-8")
+def mapping_file(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(OWN, encoding="utf-8")
 
 
 def own(program: Program) -> Program:
