@@ -47,6 +47,7 @@ DOCUMENTS = {
         ".env.example",
         "crontab.example",
         "CHANGELOG.md",
+        "docs/mapping.md",
         "docs/messages.md",
         "docs/coming-from-the-app.md",
     )
@@ -409,11 +410,20 @@ def test_the_arrow_line_in_the_readme_is_the_contract() -> None:
 
 
 def test_links_within_the_readme_lead_somewhere() -> None:
-    headings = re.findall(r"^##+ (.+)$", README, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+    assert_links_lead_somewhere(ROOT / "README.md")
 
-    for target in re.findall(r"\]\((?!https:)([^)\s]+)\)", README):
-        assert target[1:] in anchors if target.startswith("#") else (ROOT / target).exists(), target
+
+def assert_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        led_to = page.parent / path if path else page
+        assert led_to.exists(), target
+        assert not anchor or anchor in anchors_of(led_to), target
+
+
+def anchors_of(page: Path) -> set[str]:
+    headings = re.findall(r"^##+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
 
 
 def test_the_changelog_begins_with_the_version_of_the_program() -> None:

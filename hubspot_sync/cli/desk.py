@@ -30,6 +30,7 @@ from hubspot_sync.codes import ErrorCode
 from hubspot_sync.errors import HubSpotSyncError, WrongUsage
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.lifecycle import SyncStatus
+from hubspot_sync.rules.source import spellings
 from hubspot_sync.sentences import Message
 
 if TYPE_CHECKING:
@@ -279,6 +280,8 @@ def reset(
 
 
 def _require_all(ids: "Sequence[Key]", preview: "Preview") -> None:
-    missing = [str(each) for each in ids if each not in preview.found]
+    # A person types text, whatever the type of the key.
+    there = {str(each) for each in preview.found}
+    missing = [str(each) for each in ids if there.isdisjoint(spellings(str(each)))]
     if missing:
         raise WrongUsage(ErrorCode.CONTACTS_NOT_THERE, contacts=", ".join(missing))

@@ -278,7 +278,17 @@ class HubSpotClient:
         return is_full(body)
 
     def read_properties(self, names: Collection[str]) -> dict[str, PropertyDefinition]:
-        """Return the definitions of those of these contact properties that the portal has."""
+        """Return the definitions of those of these contact properties that the portal has.
+
+        A request takes a hundred names, as in HubSpot's other batches.
+        """
+        wanted = list(names)
+        found: dict[str, PropertyDefinition] = {}
+        for start in range(0, len(wanted), MOST_INPUTS):
+            found |= self._read_definitions(wanted[start : start + MOST_INPUTS])
+        return found
+
+    def _read_definitions(self, names: Sequence[str]) -> dict[str, PropertyDefinition]:
         body = self.transport.request(
             "POST",
             f"{self._paths.properties}/batch/read",

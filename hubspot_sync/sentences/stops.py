@@ -91,7 +91,7 @@ FORMS: Forms = {
     ErrorCode.PORTAL_REQUEST_REFUSED: _portal_request_refused,
     ErrorCode.PROPERTY_MISSING: Form(
         "HubSpot has no contact property {properties}",
-        "Run 'hubspot-sync create-properties' (or correct the HUBSPOT_CUSTOM_PROPERTY_… settings)",
+        "Run 'hubspot-sync create-properties' (or correct its name in the settings or the mapping)",
     ),
     ErrorCode.RATE_LIMIT: Form(
         "The portal's rate limit is used up by other programs ({trouble})",

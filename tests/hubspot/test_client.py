@@ -372,6 +372,15 @@ def test_read_properties_asks_for_all_at_once(
     assert sent(requests_mock) == ("POST", f"{PROPERTIES[version]}/batch/read", body)
 
 
+def test_read_properties_asks_for_a_hundred_in_a_request(
+    mocked: HubSpotClient, requests_mock: Mocker
+) -> None:
+    answer_all(requests_mock, json={"results": []})
+    mocked.read_properties([f"p{number}" for number in range(230)])
+    asked = [len(request.json()["inputs"]) for request in requests_mock.request_history]
+    assert asked == [100, 100, 30]
+
+
 def test_read_properties_returns_those_that_exist(
     mocked: HubSpotClient, requests_mock: Mocker
 ) -> None:
