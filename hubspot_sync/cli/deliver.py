@@ -174,6 +174,7 @@ def sync_one(
     key = find_one(engine, source_table(settings), named)
     if dry_run:
         queue = open_queue(settings, engine)
+        queue.require_tables(settings.mapping)
         row = queue.read_one(key)
         held = queue.reason_to_hold(row, force=force)
         if held:
@@ -318,6 +319,7 @@ def _plan_queue(settings: Settings, most: int | None, *, as_json: bool) -> int:
         console.show_run(_disabled(settings, new_run_id()), as_json=as_json)
         return 0
     queue = open_queue(settings, open_engine(settings))
+    queue.require_tables(settings.mapping)
     due = queue.count_due()
     plans = _plan_contacts(settings, queue, queue.peek_due(most or max(1, due)))
     console.show_plan(plans, due, command="sync-queue", as_json=as_json)

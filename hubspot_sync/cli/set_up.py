@@ -162,7 +162,7 @@ def _check_up(settings: Settings) -> "list[Check]":
     except WrongUsage as fault:
         checks += [Check.of("database", CheckState.FIX, fault.message)]
     else:
-        checks += look_at_database(engine, source_table(settings))
+        checks += look_at_database(engine, source_table(settings), settings.mapping)
         is_there = all(
             check.about != "database" or check.state is CheckState.OK for check in checks
         )

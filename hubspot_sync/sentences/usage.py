@@ -33,6 +33,15 @@ def _setting_wrong(
     return f"{setting} is {value}; it must be {may_be}."
 
 
+def _column_missing(
+    *, place: str, table: str, column: str, is_of_queue: bool = False, **_: object
+) -> Form:
+    fix = "Correct the column's name, or DATABASE_URL"
+    if is_of_queue:
+        fix = f"{fix}; 'hubspot-sync init-db --queue-columns' shows how to add it"
+    return Form(f"{place}: the table '{table}' has no column {column}", fix)
+
+
 def _settings_wrong(*, faults: Sequence[str], **_: object) -> str:
     return "\n".join(faults)
 
@@ -143,7 +152,21 @@ FORMS: Forms = {
     ErrorCode.LIMIT_WITH_IDS: (
         "--limit is for --email, --status, --domain-id and --all, not for ids."
     ),
+    ErrorCode.MAPPING_COLUMN_CLOSED: Form(
+        "{place}: this user may not read the column {column} of '{table}'",
+        "GRANT SELECT ON {table} TO the user in DATABASE_URL;",
+    ),
+    ErrorCode.MAPPING_COLUMN_MISSING: _column_missing,
     ErrorCode.MAPPING_FAULT: "{fault}",
+    ErrorCode.MAPPING_KEY_NOT_UNIQUE: Form(
+        "{place}: '{table}' has no primary key or unique index on {key} alone",
+        "Name a column that has one, or let the table's owner make it: "
+        "CREATE UNIQUE INDEX ON {table} ({key});",
+    ),
+    ErrorCode.MAPPING_TABLE_MISSING: Form(
+        "{place}: there is no table '{table}' in the database",
+        "Correct the table's name, or DATABASE_URL",
+    ),
     ErrorCode.MAPPING_UNREADABLE: (
         "The mapping {path} cannot be read ({why}); it must be a TOML file."
     ),

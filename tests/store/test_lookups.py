@@ -75,7 +75,8 @@ def test_each_contact_gets_the_values_of_its_row(other: Other) -> None:
 
 
 def test_key_that_no_row_has_is_empty_even_if_it_cannot_be_one(other: Other) -> None:
-    missing: Value = {"bigint": 8, "text": "b", "uuid": UUID[:-1] + "b"}[other.kind]
+    none: dict[str, Value] = {"bigint": 8, "text": "b", "uuid": UUID[:-1] + "b"}
+    missing = none[other.kind]
     *lacking, found = other.look_up(missing, "n/a", "also none", other.keys[0])
     assert lacking == [{}, {}, {}]
     assert found["domain.name"] == "ACME"
