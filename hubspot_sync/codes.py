@@ -30,6 +30,8 @@ class ErrorCode(StrEnum):
     """The token holds characters that no token has."""
     API_KEY_SET_TWICE = "API_KEY_SET_TWICE"
     """The token is set, and so is the file that holds it."""
+    APPLY_ALONE = "APPLY_ALONE"
+    """`init-db --apply` stands without what it applies."""
     CONTACTS_NOT_THERE = "CONTACTS_NOT_THERE"
     """Some of the contacts that were named do not exist."""
     CONTACT_HELD = "CONTACT_HELD"
@@ -128,6 +130,8 @@ class ErrorCode(StrEnum):
     """The table has not all the columns of the sync."""
     TABLE_MISSING = "TABLE_MISSING"
     """The database has no table of contacts."""
+    TABLE_NOT_MADE = "TABLE_NOT_MADE"
+    """The table of a mapping file is missing, which no command makes."""
     TABLE_UNFIT = "TABLE_UNFIT"
     """The contacts are no table whose rows can be locked."""
     # The run stopped: HubSpot
@@ -166,6 +170,8 @@ class ErrorCode(StrEnum):
     WRONG_PORTAL = "WRONG_PORTAL"
     """The token opens another portal than the settings name."""
     # The run stopped: the database
+    COLUMNS_NEED_OWNER = "COLUMNS_NEED_OWNER"
+    """Only the table's owner can add columns."""
     DATABASE_CONTENDED = "DATABASE_CONTENDED"
     """Other transactions got in the way at every try."""
     DATABASE_FILE_UNUSABLE = "DATABASE_FILE_UNUSABLE"

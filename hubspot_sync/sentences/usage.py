@@ -76,6 +76,7 @@ FORMS: Forms = {
         "service key again."
     ),
     ErrorCode.API_KEY_SET_TWICE: "{setting} and {setting}_FILE are both set: keep one of them.",
+    ErrorCode.APPLY_ALONE: "--apply adds the columns that --queue-columns prints: name both.",
     ErrorCode.CONTACTS_NOT_THERE: "There is no contact {contacts}. Nothing was done.",
     ErrorCode.CONTACT_HELD: (
         "a run holds it, or died holding it, until {ends:%H:%M:%S} UTC at the latest"
@@ -211,6 +212,12 @@ FORMS: Forms = {
         "There is no table '{table}' in the database",
         "Point DATABASE_URL at the app's database, or run 'hubspot-sync init-db' to make the "
         "table in it",
+    ),
+    ErrorCode.TABLE_NOT_MADE: Form(
+        "There is no table '{table}' in the database, and init-db makes none but the built-in "
+        "mapping's",
+        "Make it as your app has it, then run 'hubspot-sync init-db --queue-columns'; or correct "
+        "DATABASE_URL",
     ),
     ErrorCode.TABLE_UNFIT: Form(
         "The database cannot do with '{table}' what the sync needs ({words})",
