@@ -222,7 +222,8 @@ def _run_queue(run: _Begun, watch: "Watch") -> RunReport:
     settings = run.settings
     if not settings.api_key:
         return _show_not_begun(run, _disabled(settings, run.run_id))
-    with take_place(run.engine, settings.database_url, settings.max_instances) as has_place:
+    places = settings.max_instances
+    with take_place(run.engine, settings.database_url, settings.source, places) as has_place:
         if not has_place:
             reason = Message(ErrorCode.RUN_ACTIVE, allowed=settings.max_instances)
             busy = RunReport.of_nothing(run.run_id, RunState.BUSY, reason)
