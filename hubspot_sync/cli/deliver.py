@@ -283,7 +283,9 @@ def _deliver(
         if show.report:
             from hubspot_sync.outcome_file import OutcomeFile
 
-            listeners.append(stack.enter_context(OutcomeFile(show.report, run.run_id)).note)
+            listeners.append(
+                stack.enter_context(OutcomeFile(show.report, run.run_id, settings.sync_name)).note
+            )
         bar = console.progress(
             lambda: min(queue.count_due(), run.plan.limit or sys.maxsize),
             lambda: pace.quota,

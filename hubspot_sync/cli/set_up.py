@@ -217,6 +217,7 @@ def doctor(
 
     settings, checks = look_at_settings(os.environ, env_file)
     if settings:
+        console.name_sync(settings.sync_name)
         checks += _check_up(settings)
     else:
         unknown = Message(ErrorCode.NOT_CHECKED, what="right settings")

@@ -16,6 +16,7 @@ _MAY_BE = {
     "HUBSPOT_API_VERSION": "v3, or a dated version such as 2026-09",
     "HUBSPOT_SYNC_RETRY_EXPONENTIAL": "true or false",
     "HUBSPOT_SYNC_MAIL": "stops or failures",
+    "HUBSPOT_SYNC_NAME": "letters, digits, blanks, dots, - and _, at most 40 of them, or nothing",
     "HUBSPOT_SYNC_METRICS_FILE": "an absolute path that ends in .prom, or nothing",
 }
 _PROPERTY_NAME = (
