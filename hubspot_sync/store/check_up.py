@@ -21,7 +21,7 @@ from hubspot_sync.sentences import Message
 from hubspot_sync.store.catalogue import found_table
 from hubspot_sync.store.database import transaction
 from hubspot_sync.store.expressions import DatabaseTime
-from hubspot_sync.store.indexes import has_index, wanted_indexes
+from hubspot_sync.store.indexes import missing_indexes
 from hubspot_sync.store.relation import (
     Kind,
     hides_rows,
@@ -322,8 +322,7 @@ def _indexes(engine: Engine, contacts: SourceTable, kind: Kind) -> list[Check]:
     if not kind.is_table:
         impossible = Message(ErrorCode.INDEXES_IMPOSSIBLE, kind=kind)
         return [Check.of("indexes", CheckState.UNKNOWN, impossible)]
-    wanted = [each.name for each in wanted_indexes(contacts)]
-    missing = [name for name in wanted if not has_index(engine, contacts, name)]
+    missing = missing_indexes(engine, contacts)
     if missing and not _is_long(engine, contacts):
         return [Check("indexes", CheckState.OK, "none; a queue of many thousands wants them")]
     if missing:

@@ -18,7 +18,7 @@ from hubspot_sync.rules.source import BUILT_IN_SOURCE, Key, QueueColumns, Source
 from hubspot_sync.store.check_up import look_at_database
 from hubspot_sync.store.contact_queue import ContactQueue, Held, NotThere
 from hubspot_sync.store.database import make_engine
-from hubspot_sync.store.indexes import create_indexes, wanted_indexes
+from hubspot_sync.store.indexes import create_indexes, missing_indexes, wanted_indexes
 from hubspot_sync.store.marking import Marking
 from hubspot_sync.store.overview import look_at_queue
 from hubspot_sync.store.run_places import count_taken, take_place
@@ -207,8 +207,11 @@ def test_indexes_bear_the_names_of_table_and_crm(place: Place) -> None:
     made = create_indexes(place.engine, place.contacts)
     assert made[0] == ("People_hubspot_eu_sync_ready", True)
     assert len(made) == len(wanted_indexes(place.contacts))
-    other = SourceTable(replace(PEOPLE, crm_name="hubspot_us"))
+    assert missing_indexes(place.engine, place.contacts) == []
+    other = SourceTable(replace(PEOPLE, crm_name="hubspot_'%us"))
+    assert missing_indexes(place.engine, other) != []
     assert all(is_new for _, is_new in create_indexes(place.engine, other))
+    assert missing_indexes(place.engine, other) == []
     assert all(not is_new for _, is_new in create_indexes(place.engine, place.contacts))
 
 
