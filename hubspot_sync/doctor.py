@@ -99,7 +99,7 @@ def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:
 
     try:
         found = look_at_queue(engine, SourceTable(settings.source), settings.lease)
-        runs = count_taken(engine, settings.database_url, settings.max_instances)
+        runs = count_taken(engine, settings.database_url, settings.source, settings.max_instances)
     except HubSpotSyncError as trouble:
         return [Check.of("queue", CheckState.UNKNOWN, trouble.message)]
     # An empty token is told of by the check of the token.

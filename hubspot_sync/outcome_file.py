@@ -36,13 +36,18 @@ class OutcomeFile:
     Leaving the block waits until every outcome is written, for a pipe's reader too. A file that can
     no longer be written does not end the run.
 
+    Args:
+        path: the file.
+        run_id: stands in every line.
+        sync_name: as well, unless it is empty.
+
     Raises:
         WrongUsage: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
+    def __init__(self, path: Path, run_id: str, sync_name: str = "") -> None:
         self._path = path
-        self._run_id = run_id
+        self._named = {"run_id": run_id} | ({"sync": sync_name} if sync_name else {})
         self._is_whole = True
         self._settled: queue.SimpleQueue[ContactReport | None] = queue.SimpleQueue()
         try:
@@ -110,7 +115,7 @@ class OutcomeFile:
         return True
 
     def _keep(self, backlog: "_Backlog", contact: ContactReport) -> None:
-        line = json.dumps({"run_id": self._run_id} | contact_to_json(contact), ensure_ascii=False)
+        line = json.dumps(self._named | contact_to_json(contact), ensure_ascii=False)
         try:
             # What UTF-8 cannot encode is escaped as JSON escapes it.
             backlog.add(line.encode(errors="backslashreplace") + b"\n")

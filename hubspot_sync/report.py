@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -252,6 +253,26 @@ class Check:
     def of(cls, about: str, state: CheckState, found: Message) -> "Check":
         """Return a check that found trouble."""
         return cls(about, state, found.what, found.fix, found.code)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseReport:
+    """What `init-db` made.
+
+    Attributes:
+        table: its name.
+        state: `created`, `exists` or `would create`.
+        columns: of each column of the queue `exists`, `added` or `would add`; None where nobody
+            asked for them.
+        statements: what adds those that were missing.
+        indexes: of each `created`, `exists` or `would create`.
+    """
+
+    table: str
+    state: str
+    columns: Mapping[str, str] | None = None
+    statements: tuple[str, ...] = ()
+    indexes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tally:

@@ -55,6 +55,7 @@ _HEARTBEAT_URL = re.compile(rf"https?://{_HOST}(:\d+)?(/[\w./~%+-]*)?", re.ASCII
 _PING_KIND = re.compile(r"/(start|fail|log|\d{1,3})")
 _PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _API_VERSION = re.compile(r"v3|20\d\d-(0[1-9]|1[0-2])")
+_SYNC_NAME = re.compile(r"\w[\w .-]{0,39}")
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 _PROPERTY_SETTINGS = tuple(
@@ -91,6 +92,7 @@ class Settings:
         metrics_file: the file of metrics; None where none is wanted.
         property_names: what the built-in mapping's custom properties are called.
         mapping_file: what the mapping file says; None where the built-in mapping holds.
+        sync_name: what this sync is called wherever it is spoken of; empty for no name.
     """
 
     api_key: str = field(default="", repr=False)
@@ -110,6 +112,7 @@ class Settings:
     mail: Mail = Mail.STOPS
     heartbeat_url: str | None = field(default=None, repr=False)
     metrics_file: Path | None = None
+    sync_name: str = ""
     property_names: PropertyNames = field(default_factory=PropertyNames)
     mapping_file: "MappingFile | None" = None
 
@@ -301,6 +304,7 @@ def _read(read: "_Reader") -> Settings:
         mail=read.mail("HUBSPOT_SYNC_MAIL"),
         heartbeat_url=read.heartbeat_url("HUBSPOT_SYNC_HEARTBEAT_URL"),
         metrics_file=read.metrics_file("HUBSPOT_SYNC_METRICS_FILE"),
+        sync_name=read.text("HUBSPOT_SYNC_NAME", "", _sync_name),
         property_names=PropertyNames(
             domain_id=read.property_name("DOMAIN_ID", "scrapersky_domain_id"),
             page_id=read.property_name("PAGE_ID", "scrapersky_page_id"),
@@ -483,6 +487,10 @@ def _portal_id(raw: str) -> str | None:
 
 def _api_version(raw: str) -> str | None:
     return raw if _API_VERSION.fullmatch(raw) else None
+
+
+def _sync_name(raw: str) -> str | None:
+    return raw if not raw or _SYNC_NAME.fullmatch(raw) else None
 
 
 def _base_url(raw: str) -> str | None:

@@ -52,7 +52,11 @@ class Sync:
         self._run = Run(replace(plan, run_id=self._run_id), pulse, on_settled)
 
     def run_queue(self) -> RunReport:
-        """Deliver what is due, within the limits of the plan."""
+        """Deliver what is due, within the limits of the plan.
+
+        Raises:
+            SettingsError: the database has not what the mapping file goes by.
+        """
         log.info("run %s begins", self._run_id)
         limit = self._run.plan.limit
         batches = self._run.plan.workers if limit is None else -(-limit // BATCH)
@@ -61,7 +65,7 @@ class Sync:
             first = self._worker(opened)
             claims: list[Claim] = []
             # Alone in the whole run: what may kill a worker must not take others with it.
-            self._guard(lambda: claims.extend(first.take_over_alone()))
+            self._guard(lambda: claims.extend(self._begin(first)))
             if claims:
                 others = [self._worker(opened).work_queue for _ in range(count - 1)]
                 self._work_together([lambda: first.work_queue(claims), *others])
@@ -71,13 +75,23 @@ class Sync:
         """Deliver one contact now, whatever its status.
 
         Raises:
+            SettingsError: as above.
             NotThere: there is no such contact.
             Refused: it is skipped, or a live run holds it.
         """
         with ExitStack() as opened:
             worker = self._worker(opened)
-            self._guard(lambda: worker.work_one(contact_id, force=force))
+
+            def work() -> None:
+                self._queue.require_tables(self._run.plan.mapping)
+                worker.work_one(contact_id, force=force)
+
+            self._guard(work)
         return self._report("sync-one")
+
+    def _begin(self, first: Worker) -> list[Claim]:
+        self._queue.require_tables(self._run.plan.mapping)
+        return first.take_over_alone()
 
     def _worker(self, opened: ExitStack) -> Worker:
         worker = Worker(self._run, self._queue, self._open_client)

@@ -94,6 +94,7 @@ def test_variables_that_hold_nothing_count_as_not_set(nothing: str) -> None:
         "HUBSPOT_SYNC_MAPPING",
         "HUBSPOT_SYNC_HEARTBEAT_URL",
         "HUBSPOT_SYNC_METRICS_FILE",
+        "HUBSPOT_SYNC_NAME",
         "HUBSPOT_SYNC_WORKERS",
         "HUBSPOT_SYNC_QUOTA_RESERVE_PERCENT",
         "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID",
@@ -353,12 +354,12 @@ def test_other_programs_name_in_the_file_is_no_fault(name: str) -> None:
 def test_misspelt_names_are_told_together_with_all_other_faults() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(
-            {"HUBSPOT_SYNC_WORKERS": "many", "HUBSPOT_SYNC_NAME": "x"},
+            {"HUBSPOT_SYNC_WORKERS": "many", "HUBSPOT_SYNC_LABEL": "x"},
             {"HUBSPOT_PORTALID": "1", "HUBSPOT_TIMEOUT_SECONDS": "soon"},
         )
     assert [fault.split()[0] for fault in caught.value.faults] == [
         "HUBSPOT_PORTALID",
-        "HUBSPOT_SYNC_NAME",
+        "HUBSPOT_SYNC_LABEL",
         "HUBSPOT_TIMEOUT_SECONDS",
         "HUBSPOT_SYNC_WORKERS",
     ]
@@ -800,6 +801,7 @@ def test_faults_are_all_told_together() -> None:
         "HUBSPOT_SYNC_MAIL": "x",
         "HUBSPOT_SYNC_HEARTBEAT_URL": "x",
         "HUBSPOT_SYNC_METRICS_FILE": "x",
+        "HUBSPOT_SYNC_NAME": "[x]",
         "HUBSPOT_CUSTOM_PROPERTY_DOMAIN_ID": "X",
         "HUBSPOT_CUSTOM_PROPERTY_PAGE_ID": "X",
         "HUBSPOT_CUSTOM_PROPERTY_SYNC_DATE": "X",
@@ -1054,3 +1056,17 @@ def test_env_file_leads_to_settings(tmp_path: Path) -> None:
     _write(tmp_path / ".env", f"HUBSPOT_API_KEY={TOKEN}\nHUBSPOT_SYNC_MAX_RETRIES=7\n")
     loaded = load_settings({}, read_env_file(None))
     assert loaded == Settings(api_key=TOKEN, retry_policy=RetryPolicy(max_retries=7))
+
+
+# The sync's name
+
+
+@pytest.mark.parametrize("name", ["eu", "EU portal", "acme.de-2_x", "München", "x" * 40])
+def test_name_of_the_sync_is_taken(name: str) -> None:
+    assert load_settings({"HUBSPOT_SYNC_NAME": f" {name} "}).sync_name == name
+
+
+@pytest.mark.parametrize("wrong", ["x" * 41, "a\nb", "a]", 'a"b', "-x", "a\x1b[0m"])
+def test_name_that_could_be_taken_for_something_else_is_refused(wrong: str) -> None:
+    (fault,) = _faults(HUBSPOT_SYNC_NAME=wrong)
+    assert "at most 40 of them" in fault

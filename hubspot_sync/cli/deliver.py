@@ -174,6 +174,7 @@ def sync_one(
     key = find_one(engine, source_table(settings), named)
     if dry_run:
         queue = open_queue(settings, engine)
+        queue.require_tables(settings.mapping)
         row = queue.read_one(key)
         held = queue.reason_to_hold(row, force=force)
         if held:
@@ -221,7 +222,8 @@ def _run_queue(run: _Begun, watch: "Watch") -> RunReport:
     settings = run.settings
     if not settings.api_key:
         return _show_not_begun(run, _disabled(settings, run.run_id))
-    with take_place(run.engine, settings.database_url, settings.max_instances) as has_place:
+    places = settings.max_instances
+    with take_place(run.engine, settings.database_url, settings.source, places) as has_place:
         if not has_place:
             reason = Message(ErrorCode.RUN_ACTIVE, allowed=settings.max_instances)
             busy = RunReport.of_nothing(run.run_id, RunState.BUSY, reason)
@@ -281,7 +283,9 @@ def _deliver(
         if show.report:
             from hubspot_sync.outcome_file import OutcomeFile
 
-            listeners.append(stack.enter_context(OutcomeFile(show.report, run.run_id)).note)
+            listeners.append(
+                stack.enter_context(OutcomeFile(show.report, run.run_id, settings.sync_name)).note
+            )
         bar = console.progress(
             lambda: min(queue.count_due(), run.plan.limit or sys.maxsize),
             lambda: pace.quota,
@@ -318,6 +322,7 @@ def _plan_queue(settings: Settings, most: int | None, *, as_json: bool) -> int:
         console.show_run(_disabled(settings, new_run_id()), as_json=as_json)
         return 0
     queue = open_queue(settings, open_engine(settings))
+    queue.require_tables(settings.mapping)
     due = queue.count_due()
     plans = _plan_contacts(settings, queue, queue.peek_due(most or max(1, due)))
     console.show_plan(plans, due, command="sync-queue", as_json=as_json)

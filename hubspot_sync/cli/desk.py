@@ -71,7 +71,7 @@ def status(
     settings = read_settings(env_file)
     engine = open_engine(settings)
     found = look_at_queue(engine, source_table(settings), settings.lease)
-    runs = count_taken(engine, settings.database_url, settings.max_instances)
+    runs = count_taken(engine, settings.database_url, settings.source, settings.max_instances)
     told = alarms_of(
         found, runs=runs, is_enabled=bool(settings.api_key), interval=settings.interval
     )

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from hubspot_sync.cli.frame import close_with_command
 from hubspot_sync.codes import ErrorCode
 from hubspot_sync.environment import exposed, read_env_file
-from hubspot_sync.errors import WrongUsage
+from hubspot_sync.errors import SettingsError, WrongUsage
 from hubspot_sync.sentences import Message
 from hubspot_sync.settings import (
     Settings,
     are_there,
     load_settings,
+    read_values,
 )
 
 if TYPE_CHECKING:
@@ -41,15 +42,19 @@ def read_settings(env_file: Path | None) -> Settings:
         SettingsError: some are wrong.
     """
     in_file = read_env_file(env_file)
-    settings = load_settings(os.environ, in_file)
-    if not are_there({*in_file, *os.environ}):
-        from hubspot_sync import console
+    from hubspot_sync import console
 
+    try:
+        settings = load_settings(os.environ, in_file)
+    except SettingsError:
+        # Of several syncs on one machine, the mail says whose settings are wrong.
+        console.name_sync(read_values({**in_file, **os.environ})[0].sync_name)
+        raise
+    console.name_sync(settings.sync_name)
+    if not are_there({*in_file, *os.environ}):
         console.warn(Message(ErrorCode.NO_SETTINGS, env_file=env_file))
     open_to_all = exposed(env_file)
     if open_to_all:
-        from hubspot_sync import console
-
         console.warn(Message(ErrorCode.FILE_EXPOSED, path=open_to_all))
     return settings
 

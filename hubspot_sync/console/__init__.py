@@ -23,13 +23,14 @@ from hubspot_sync.console.set_up import (
     warn_of_skipped_in_hand,
 )
 from hubspot_sync.console.streams import output_trouble
-from hubspot_sync.console.terminal import MOST_ROWS, print_json, say, show_error, warn
+from hubspot_sync.console.terminal import MOST_ROWS, name_sync, print_json, say, show_error, warn
 
 __all__ = [
     "MOST_ROWS",
     "log_denied",
     "log_fault",
     "name_run",
+    "name_sync",
     "output_trouble",
     "print_json",
     "progress",

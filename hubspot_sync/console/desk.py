@@ -19,6 +19,7 @@ from hubspot_sync.console.terminal import (
     new_table,
     print_json,
     say,
+    sync_name,
 )
 from hubspot_sync.report import SCHEMA_VERSION, Check, CheckState
 from hubspot_sync.rules.alarm import span
@@ -107,6 +108,8 @@ def show_checks(checks: Sequence[Check], *, as_json: bool, env_file: Path | None
             words.append(f"\nFix: {visible(check.fix)}", style="bold")
         table.add_row(Text(_MARKS[check.state], _CHECK_STYLES[check.state]), check.about, words)
     make_console().print(table)
+    if sync_name():
+        say(f"Sync: {sync_name()}")
     open_points = sum(check.state in (CheckState.FIX, CheckState.UNREACHABLE) for check in checks)
     say(
         f"{counted(open_points, 'thing')} to fix."
@@ -138,7 +141,8 @@ def _lines(report: "Overview", runs: int) -> list[tuple[str, str]]:
     delivered = f"{report.delivered:,} in the last day"
     if report.last_delivery:
         delivered += f", the last {span(report.now - report.last_delivery)} ago"
-    return [("Due", due), ("Retries", retries), ("Runs", active), ("Delivered", delivered)]
+    named = [("Sync", sync_name())] if sync_name() else []
+    return [*named, ("Due", due), ("Retries", retries), ("Runs", active), ("Delivered", delivered)]
 
 
 def _states(report: "Overview") -> Table:

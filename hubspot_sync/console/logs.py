@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hubspot_sync.console.streams import open_streams
+from hubspot_sync.console.terminal import name_sync, sync_name
 from hubspot_sync.errors import HubSpotDenied, HubSpotSyncError
 from hubspot_sync.report import LogFormat
 from hubspot_sync.rules.words import escaped, visible
@@ -19,7 +20,10 @@ _FOREIGN = frozenset({"urllib3", "filelock"})
 
 
 class _RunId(logging.Filter):
-    """Puts the run's id into every record, once there is a run."""
+    """Puts the run's id into every record, once there is a run, and the sync's name if it has one.
+
+    In a line for people they stand side by side, as `run`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,6 +31,9 @@ class _RunId(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.run_id = self.run_id
+        name = sync_name()
+        record.sync = name or None
+        record.run = f"{self.run_id} [{name}]" if name else self.run_id
         return True
 
 
@@ -47,6 +54,7 @@ def start_logging(*, verbose: bool, log_format: LogFormat = LogFormat.TEXT) -> N
     handler.setFormatter(_AsJson() if log_format is LogFormat.JSON else _OneLine())
     handler.addFilter(_run_id)
     _run_id.run_id = "-"
+    name_sync("")
     usual = logging.INFO if log_format is LogFormat.JSON else logging.WARNING
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbose else usual, force=True)
     for name in _FOREIGN:
@@ -78,7 +86,7 @@ class _OneLine(logging.Formatter):
     default_msec_format = "%s.%03d"
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)sZ %(levelname)s %(run_id)s %(name)s: %(message)s")
+        super().__init__("%(asctime)sZ %(levelname)s %(run)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         """Return the line, without what a terminal would obey."""
@@ -99,6 +107,7 @@ class _AsJson(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "run_id": getattr(record, "run_id", None),
+            "sync": getattr(record, "sync", None),
             "contact_id": getattr(record, "contact_id", None),
             "correlation_id": getattr(record, "correlation_id", None),
             "error_code": _code_of(record),

@@ -20,6 +20,7 @@ from hubspot_sync.console.terminal import (
     contacts,
     counted,
     is_seen,
+    labelled,
     make_console,
     new_table,
     print_json,
@@ -27,6 +28,7 @@ from hubspot_sync.console.terminal import (
     say_rows,
     say_when,
     stamp,
+    sync_name,
     warn,
 )
 from hubspot_sync.report import (
@@ -94,8 +96,8 @@ def show_run(
         _show_contacts(report, report.contacts)
     elif lines and not is_fine:
         _show_contacts(report, _undelivered(report))
-    for line in lines:
-        warn(line, is_logged=not as_json)
+    for number, line in enumerate(lines):
+        warn(line if number else labelled(line), is_logged=not as_json)
 
 
 def _undelivered(report: RunReport) -> Sequence[ContactReport]:
@@ -115,7 +117,8 @@ def _show_contacts(report: RunReport, listed: Sequence[ContactReport]) -> None:
     if shown and is_seen():
         make_console().print(_contact_table(shown, report))
     elif shown:
-        say_rows([("Time", "Run", *_COLUMNS), *(_logged(each, report) for each in shown)])
+        heads = ("Time", "Run", *(["Sync"] if sync_name() else []), *_COLUMNS)
+        say_rows([heads, *(_logged(each, report) for each in shown)])
     if report.state is not RunState.DISABLED:
         say_when(_summary(report, unlisted))
 
@@ -149,7 +152,7 @@ def _logged(contact: ContactReport, report: RunReport) -> tuple[str, ...]:
     when = stamp(contact.ended_at) if contact.ended_at else ""
     email, *middle, message = _cells(contact, report)
     told = (cell(email, MOST_OF_EMAIL).plain, *middle, cell(message, MAX_ERROR_LENGTH).plain)
-    return (when, report.run_id, *told)
+    return (when, report.run_id, *([sync_name()] if sync_name() else []), *told)
 
 
 def _cells(contact: ContactReport, report: RunReport) -> tuple[str, ...]:
@@ -180,9 +183,10 @@ def _sharing(shared_with: Sequence[Key]) -> str:
 
 def _summary(report: RunReport, unlisted: int) -> str:
     if report.state is RunState.BUSY:
-        return str(report.reason)
+        return labelled(str(report.reason))
     if not report.claimed:
-        return "Nothing is due." if report.due_remaining == 0 else "No contact was claimed."
+        is_idle = report.due_remaining == 0
+        return labelled("Nothing is due." if is_idle else "No contact was claimed.")
     told = [f"{report.counts[name]} {name}" for name in OutcomeName if report.counts.get(name)]
     parts = [
         f"{contacts(report.claimed)}: {', '.join(told)}",
@@ -194,7 +198,7 @@ def _summary(report: RunReport, unlisted: int) -> str:
         parts.append(f"{report.due_remaining} {'' if given_back else 'more '}due")
     if unlisted:
         parts.append(f"{unlisted} not shown")
-    return "; ".join(parts) + f" (run {report.run_id})."
+    return labelled("; ".join(parts) + f" (run {report.run_id}).")
 
 
 def show_wait(due: int | None, batch_size: int, interval: timedelta) -> None:

@@ -23,7 +23,7 @@ from hubspot_sync.console.terminal import (
     say,
     warn,
 )
-from hubspot_sync.report import SCHEMA_VERSION, PropertyReport, PropertyState
+from hubspot_sync.report import SCHEMA_VERSION, DatabaseReport, PropertyReport, PropertyState
 from hubspot_sync.rules.lifecycle import Row
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
 from hubspot_sync.rules.words import visible
@@ -227,16 +227,37 @@ def warn_of_first_large_run(count: int) -> None:
     warn(Message(ErrorCode.FIRST_LARGE_RUN, count=count))
 
 
-def show_database(made: Mapping[str, str], *, as_json: bool) -> None:
-    """Show what `init-db` made: the table first, then the indexes."""
-    table, *indexes = made
+def show_database(made: DatabaseReport, *, as_json: bool) -> None:
+    """Show what `init-db` made: the table, then its columns and indexes."""
     if as_json:
-        document = {"schema_version": SCHEMA_VERSION, "command": "init-db", "table": made[table]}
-        print_json(document | {"indexes": {name: made[name] for name in indexes}})
+        document = {
+            "schema_version": SCHEMA_VERSION,
+            "command": "init-db",
+            "table": made.state,
+            "indexes": dict(made.indexes),
+        }
+        columns = {"columns": dict(made.columns or {}), "statements": list(made.statements)}
+        print_json(document | (columns if made.columns is not None else {}))
         return
-    say(f"Table {table}: {made[table]}.")
-    for name in indexes:
-        say(f"Index {name}: {made[name]}.")
+    say(f"Table {made.table}: {made.state}.")
+    if made.columns is not None:
+        _show_columns(made)
+    for name, state in made.indexes.items():
+        say(f"Index {name}: {state}.")
+
+
+def _show_columns(made: DatabaseReport) -> None:
+    states = made.columns or {}
+    if all(state == "exists" for state in states.values()):
+        say("It has all columns of the queue; nothing to do.")
+        return
+    for name, state in states.items():
+        if state == "added":
+            say(f"Column {name}: added.")
+    if "would add" in states.values():
+        say("It lacks columns of the queue. Run this, or the same command with --apply:")
+        for statement in made.statements:
+            say(statement)
 
 
 def show_hubspot_contacts(held: Sequence[Mapping[str, Any]]) -> None:

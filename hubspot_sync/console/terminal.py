@@ -7,7 +7,7 @@ cron can send the one to a log and mail the other.
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TextIO, cast
 
@@ -37,6 +37,27 @@ _RUNS = ("sync-queue", "sync-one")
 
 WIDTH_WITHOUT_TERMINAL = 100
 """Columns where there is no terminal to ask: in a log, and in cron's mail."""
+
+
+class _Sync:
+    """Whose screens these are, where the settings name it."""
+
+    name = ""
+
+
+def name_sync(name: str) -> None:
+    """Put the sync's name on everything from now on; an empty one puts nothing there."""
+    _Sync.name = name
+
+
+def sync_name() -> str:
+    """Return the sync's name; empty where it has none."""
+    return _Sync.name
+
+
+def labelled(sentence: str) -> str:
+    """Return a sentence with the sync's name before it, for what stands alone, such as a mail."""
+    return f"[{_Sync.name}] {sentence}" if _Sync.name else sentence
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -99,8 +120,9 @@ def cell(text: str | None, most: int) -> Text:
     return Text(visible(shortened(text or "", most)))
 
 
-def print_json(document: object) -> None:
-    """Print one JSON document to standard output."""
+def print_json(document: Mapping[str, object]) -> None:
+    """Print one JSON document to standard output, with the sync's name where it has one."""
+    document = {**document, "sync": _Sync.name} if _Sync.name else document
     # Where the output does not know the letter, what stands for it would be no JSON.
     text = json.dumps(document, ensure_ascii=not _knows_all_letters(sys.stdout.encoding))
     output = Guarded(sys.stdout)
@@ -116,7 +138,7 @@ def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
     # As a run that has begun says it, so that one search finds both.
     is_stop = command in _RUNS and isinstance(error, RunStopped)
     told = Message(ErrorCode.RUN_STOPPED, reason=error.message) if is_stop else error.message
-    lines = told.splitlines()
+    lines = labelled(told).splitlines()
     for line in lines:
         make_console(stderr=True).print(Text(visible(line), style="red"), soft_wrap=True)
     if command == "sync-queue" and not as_json and is_log(sys.stdout, sys.stderr):
@@ -138,7 +160,8 @@ def show_error(command: str, error: HubSpotSyncError, *, as_json: bool) -> None:
 def new_table() -> Table:
     """Return a table without side frames, in ASCII where the output knows no more."""
     frame = box.SIMPLE_HEAD if _knows_all_letters(make_console().encoding) else box.ASCII2
-    return Table(box=frame, pad_edge=False, padding=(0, 1, 0, 0))
+    title = Text(_Sync.name) if _Sync.name else None
+    return Table(box=frame, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
 
 
 def clock(moment: datetime | None) -> str:

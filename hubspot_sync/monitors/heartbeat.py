@@ -53,12 +53,14 @@ class Heartbeat:
     Args:
         url: where a success is sent.
         run_id: its eight hexadecimal digits begin the `rid`.
+        sync_name: the first line of what is sent; none where it is empty.
         every: a run that lasts longer sends a sign of life so often, if contacts came to their end
             in the meantime; one that hangs sends none, and the monitor calls.
     """
 
-    def __init__(self, url: str, run_id: str, *, every: timedelta) -> None:
+    def __init__(self, url: str, run_id: str, *, every: timedelta, sync_name: str = "") -> None:
         self._url = url
+        self._sync_name = sync_name
         self._rid = run_id + str(uuid.uuid4())[len(run_id) :]
         self._every = every
         self._count_lock = threading.Lock()
@@ -84,7 +86,7 @@ class Heartbeat:
 
     def end(self, end: "RunEnd") -> None:
         """Tell how the run ended, and wait a little until that is said."""
-        self._pings.put(_Ping(kind_of(end), body_of(end)))
+        self._pings.put(_Ping(kind_of(end), body_of(end, self._sync_name)))
         self._pings.put(None)
         self._thread.join(LONGEST_GOODBYE_SECONDS)
         if self._thread.is_alive():
@@ -109,7 +111,7 @@ class Heartbeat:
             self._told = settled
             body = f"state: at work\nclaimed: {settled}\ndelivered: {delivered}\n"
             # A success without an id ends what began, and with it the grace time for its end.
-            self._send(_Ping(SUCCESS, body, is_of_run=False))
+            self._send(_Ping(SUCCESS, _first_line(self._sync_name) + body, is_of_run=False))
 
     def _send(self, ping: _Ping) -> None:
         try:
@@ -151,11 +153,16 @@ def kind_of(end: "RunEnd") -> str:
     return f"/{end.exit_code}"
 
 
-def body_of(end: "RunEnd") -> str:
+def body_of(end: "RunEnd", sync_name: str = "") -> str:
     """Return the numbers of a run, one a line: counts only, for the monitor is somebody else's."""
     numbers: dict[str, object] = {"state": end.state, "exit_code": end.exit_code}
     numbers |= {"claimed": sum(end.counts.values())} | end.counts
     numbers |= {"requests": end.requests, "seconds": round(end.seconds, 1)}
     if end.due_remaining is not None:
         numbers["due_remaining"] = end.due_remaining
-    return "".join(f"{name}: {value}\n" for name, value in numbers.items())
+    told = "".join(f"{name}: {value}\n" for name, value in numbers.items())
+    return _first_line(sync_name) + told
+
+
+def _first_line(sync_name: str) -> str:
+    return f"sync: {sync_name}\n" if sync_name else ""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREFIX = "hubspot_sync_"
+_SYNC = "sync"
 _LAST_SUCCESS = "last_success_timestamp_seconds"
 _LOCK_SECONDS = 5.0
 _LOCK_MODE = 0o666
@@ -57,12 +58,19 @@ class MetricsFile:
         look_at_queue: reads the state of the queue.
         every: a run that lasts longer refreshes the file so often, if contacts came to their end
             in the meantime; where one hangs, the last success grows old, and the alarm rings.
+        sync_name: the label `sync` of every metric; no such label where it is empty.
     """
 
     def __init__(
-        self, path: Path, look_at_queue: "Callable[[], Overview]", *, every: timedelta
+        self,
+        path: Path,
+        look_at_queue: "Callable[[], Overview]",
+        *,
+        every: timedelta,
+        sync_name: str = "",
     ) -> None:
         self._path = path
+        self._sync_name = sync_name
         self._look_at_queue = look_at_queue
         self._every = every
         self._count_lock = threading.Lock()
@@ -111,7 +119,7 @@ class MetricsFile:
     def _write(self, news: "News", found: "Overview | None") -> bool:
         """Write the file, and return whether it has the news; what goes wrong ends no run."""
         try:
-            write_metrics(self._path, news, found, now=time.time())
+            write_metrics(self._path, news, found, now=time.time(), sync_name=self._sync_name)
         except OSError as trouble:
             # The lock's time-out is one, too.
             if not self._has_warned:
@@ -164,7 +172,9 @@ class News:
         return self.end is not None and self.end.went_through and not any(self.end.counts.values())
 
 
-def write_metrics(path: Path, news: News, found: "Overview | None", *, now: float) -> None:
+def write_metrics(
+    path: Path, news: News, found: "Overview | None", *, now: float, sync_name: str = ""
+) -> None:
     """Bring the file up to date.
 
     Args:
@@ -172,6 +182,7 @@ def write_metrics(path: Path, news: News, found: "Overview | None", *, now: floa
         news: of the run.
         found: the state of the queue; None where the database could not be read.
         now: seconds since 1970.
+        sync_name: the label `sync`; what the file holds under another name is not gone on from.
 
     Raises:
         OSError: the file cannot be written; it is as it was before.
@@ -182,11 +193,11 @@ def write_metrics(path: Path, news: News, found: "Overview | None", *, now: floa
         raise FileNotFoundError(errno.ENOENT, "its folder does not exist")
     # Two runs that end at once would each add to what neither had seen of the other.
     with FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=_LOCK_MODE):
-        before = _read(path)
+        before = _read(path, sync_name)
         registry = CollectorRegistry()
         is_news = not (news.is_note or _is_lull(news, before, found))
         of_runs = _of_runs(news, before, now, is_news=is_news)
-        registry.register(_Families([*of_runs, *_of_queue(found)]))
+        registry.register(_Families(_named([*of_runs, *_of_queue(found)], sync_name)))
         write_to_textfile(str(path), registry)
         # Others are to read it, whatever this user's umask; there is nothing secret in it.
         path.chmod(0o644)
@@ -203,7 +214,18 @@ class _Families(Collector):
         return self._families
 
 
-def _read(path: Path) -> Samples:
+def _named(families: list[Metric], sync_name: str) -> list[Metric]:
+    """Give every sample the sync's name, so that those of several syncs are not taken for one's."""
+    if sync_name:
+        for family in families:
+            family.samples = [
+                sample._replace(labels={**sample.labels, _SYNC: sync_name})
+                for sample in family.samples
+            ]
+    return families
+
+
+def _read(path: Path, sync_name: str) -> Samples:
     held: Samples = {}
     if not path.exists():
         return held
@@ -214,8 +236,10 @@ def _read(path: Path) -> Samples:
         text = path.read_text(encoding="utf-8")
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if math.isfinite(sample.value):
-                    held[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+                labels = dict(sample.labels)
+                is_ours = labels.pop(_SYNC, "") == sync_name
+                if is_ours and math.isfinite(sample.value):
+                    held[sample.name, tuple(sorted(labels.items()))] = sample.value
     except (ValueError, KeyError):
         # The library's parser knows both for what is none of its format.
         log.warning(Message(ErrorCode.METRICS_UNREADABLE, path=path))

@@ -91,16 +91,20 @@ class Watch:
         self, settings: Settings, run_id: str, look_at_queue: "Callable[[], Overview]"
     ) -> None:
         self._monitors: list[Monitor] = []
-        every = settings.interval
+        every, name = settings.interval, settings.sync_name
         if settings.metrics_file:
             from hubspot_sync.monitors.metrics import MetricsFile
 
-            self._monitors.append(MetricsFile(settings.metrics_file, look_at_queue, every=every))
+            self._monitors.append(
+                MetricsFile(settings.metrics_file, look_at_queue, every=every, sync_name=name)
+            )
         if settings.heartbeat_url:
             from hubspot_sync.monitors.heartbeat import Heartbeat
 
             # Last, for its end may have to wait for the network.
-            self._monitors.append(Heartbeat(settings.heartbeat_url, run_id, every=every))
+            self._monitors.append(
+                Heartbeat(settings.heartbeat_url, run_id, every=every, sync_name=name)
+            )
 
     def begin(self) -> None:
         """Tell that the run has its place and begins to deliver."""

@@ -1,6 +1,6 @@
 """The source: which table contacts come from, and which of its columns the queue is kept in."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -72,6 +72,14 @@ class Source:
 
 BUILT_IN_SOURCE = Source(columns=("name", "phone_number", "domain_id", "page_id"))
 """ScraperSky's table; handed in by whoever builds the parts."""
+
+
+def is_built_in(source: Source) -> bool:
+    """Tell whether a source is ScraperSky's table, be it that fewer of its columns are mapped."""
+    built_in = BUILT_IN_SOURCE
+    return replace(source, columns=built_in.columns) == built_in and set(source.columns) <= {
+        *built_in.all_columns
+    }
 
 
 def spellings(text: str) -> tuple[str, ...]:

@@ -154,6 +154,10 @@ FORMS: Forms = {
     ErrorCode.FOLDER_MISSING: "there is no folder {path}",
     ErrorCode.FOLDER_NOT_ENTERED: "this user may not enter {path}",
     ErrorCode.FOLDER_NOT_WRITABLE: "this user may not write in {path}",
+    ErrorCode.COLUMNS_NEED_OWNER: Form(
+        "Only the owner of '{table}' can add columns ({words})",
+        "Let the owner run what 'hubspot-sync init-db --queue-columns' prints",
+    ),
     ErrorCode.INDEXES_NEED_OWNER: Form(
         "Only the owner of '{table}' can make its indexes ({words})",
         "Run 'hubspot-sync init-db --indexes' once with DATABASE_URL set to the owner's; runs "

@@ -17,6 +17,7 @@ _MAY_BE = {
     "HUBSPOT_SYNC_RETRY_EXPONENTIAL": "true or false",
     "HUBSPOT_SYNC_MAIL": "stops or failures",
     "HUBSPOT_SYNC_MAPPING": "the path of a TOML file, or nothing",
+    "HUBSPOT_SYNC_NAME": "letters, digits, blanks, dots, - and _, at most 40 of them, or nothing",
     "HUBSPOT_SYNC_METRICS_FILE": "an absolute path that ends in .prom, or nothing",
 }
 _PROPERTY_NAME = (
@@ -32,6 +33,15 @@ def _setting_wrong(
     if least is not None:
         may_be = f"a whole number from {least} to {most}"
     return f"{setting} is {value}; it must be {may_be}."
+
+
+def _column_missing(
+    *, place: str, table: str, column: str, is_of_queue: bool = False, **_: object
+) -> Form:
+    fix = "Correct the column's name, or DATABASE_URL"
+    if is_of_queue:
+        fix = f"{fix}; 'hubspot-sync init-db --queue-columns' shows how to add it"
+    return Form(f"{place}: the table '{table}' has no column {column}", fix)
 
 
 def _settings_wrong(*, faults: Sequence[str], **_: object) -> str:
@@ -68,6 +78,7 @@ FORMS: Forms = {
         "service key again."
     ),
     ErrorCode.API_KEY_SET_TWICE: "{setting} and {setting}_FILE are both set: keep one of them.",
+    ErrorCode.APPLY_ALONE: "--apply adds the columns that --queue-columns prints: name both.",
     ErrorCode.CHECK_WITH_DEFAULT: (
         "--check reads a file and --print-default prints one: use one of them."
     ),
@@ -147,7 +158,21 @@ FORMS: Forms = {
     ErrorCode.LIMIT_WITH_IDS: (
         "--limit is for --email, --status, --domain-id and --all, not for ids."
     ),
+    ErrorCode.MAPPING_COLUMN_CLOSED: Form(
+        "{place}: this user may not read the column {column} of '{table}'",
+        "GRANT SELECT ON {table} TO the user in DATABASE_URL;",
+    ),
+    ErrorCode.MAPPING_COLUMN_MISSING: _column_missing,
     ErrorCode.MAPPING_FAULT: "{fault}",
+    ErrorCode.MAPPING_KEY_NOT_UNIQUE: Form(
+        "{place}: '{table}' has no primary key or unique index on {key} alone",
+        "Name a column that has one, or let the table's owner make it: "
+        "CREATE UNIQUE INDEX ON {table} ({key});",
+    ),
+    ErrorCode.MAPPING_TABLE_MISSING: Form(
+        "{place}: there is no table '{table}' in the database",
+        "Correct the table's name, or DATABASE_URL",
+    ),
     ErrorCode.MAPPING_UNREADABLE: (
         "The mapping {path} cannot be read ({why}); it must be a TOML file."
     ),
@@ -192,6 +217,12 @@ FORMS: Forms = {
         "There is no table '{table}' in the database",
         "Point DATABASE_URL at the app's database, or run 'hubspot-sync init-db' to make the "
         "table in it",
+    ),
+    ErrorCode.TABLE_NOT_MADE: Form(
+        "There is no table '{table}' in the database, and init-db makes none but the built-in "
+        "mapping's",
+        "Make it as your app has it, then run 'hubspot-sync init-db --queue-columns'; or correct "
+        "DATABASE_URL",
     ),
     ErrorCode.TABLE_UNFIT: Form(
         "The database cannot do with '{table}' what the sync needs ({words})",

@@ -14,11 +14,14 @@ from hubspot_sync.errors import HubSpotSyncError
 from hubspot_sync.report import Check, CheckState
 from hubspot_sync.rules.alarm import span
 from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
+from hubspot_sync.rules.mapping import PropertyMapping
 from hubspot_sync.rules.settlement import MAX_ERROR_LENGTH
+from hubspot_sync.rules.source_fit import faults_of_lookup, faults_of_source
 from hubspot_sync.sentences import Message
+from hubspot_sync.store.catalogue import found_table
 from hubspot_sync.store.database import transaction
 from hubspot_sync.store.expressions import DatabaseTime
-from hubspot_sync.store.indexes import has_index, wanted_indexes
+from hubspot_sync.store.indexes import missing_indexes
 from hubspot_sync.store.relation import (
     Kind,
     hides_rows,
@@ -29,6 +32,7 @@ from hubspot_sync.store.relation import (
 )
 from hubspot_sync.store.source_table import SourceTable
 
+_NO_MAPPING = PropertyMapping(())
 OLDEST_POSTGRESQL = 15
 MANY_CONTACTS = 10_000
 """A table of fewer needs no index."""
@@ -43,14 +47,26 @@ _LABELS: Mapping[str, Iterable[str]] = {
 _UTC_ZONES = ("UTC", "Etc/UTC", "GMT", "Etc/GMT", "Zulu", "UCT", "Universal")
 
 
-def look_at_database(engine: Engine, contacts: SourceTable) -> list[Check]:
-    """Look at everything that a sync needs in the database; write nothing."""
+def look_at_database(
+    engine: Engine, contacts: SourceTable, mapping: PropertyMapping = _NO_MAPPING
+) -> list[Check]:
+    """Look at everything that a sync needs in the database; write nothing.
+
+    Args:
+        engine: from `make_engine`.
+        contacts: the table.
+        mapping: whose file is named where the table is not as it says, with the other tables that
+            it takes values from.
+    """
     try:
         with transaction(engine, read_only=True) as connection:
             checks = [_server(connection)]
             columns = _columns(connection, contacts)
             kind = kind_of_table(connection, contacts)
-            checks += _table(connection, contacts, columns, kind)
+            checks += _by_mapping(connection, contacts, mapping) or _table(
+                connection, contacts, columns, kind
+            )
+            checks += _lookups(connection, mapping)
             if columns:
                 checks += _rights(connection, contacts)
                 checks.append(_clock(connection))
@@ -59,6 +75,29 @@ def look_at_database(engine: Engine, contacts: SourceTable) -> list[Check]:
     except HubSpotSyncError as trouble:
         state = CheckState.FIX if trouble.exit_code < 3 else CheckState.UNREACHABLE
         return [Check.of("database", state, trouble.message)]
+
+
+def _by_mapping(
+    connection: Connection, contacts: SourceTable, mapping: PropertyMapping
+) -> list[Check]:
+    """Look for what a mapping file names; of the built-in one, whether the key names one row."""
+    found = found_table(connection, contacts.name)
+    faults = faults_of_source(contacts.source, mapping, found)
+    if mapping.file is None:
+        # The columns of a table that everybody has the same are told all in one line.
+        others = [each for each in faults if each.code is not ErrorCode.MAPPING_KEY_NOT_UNIQUE]
+        faults = [] if others else faults
+    return [Check.of("table", CheckState.FIX, fault) for fault in faults]
+
+
+def _lookups(connection: Connection, mapping: PropertyMapping) -> list[Check]:
+    faults = [
+        Check.of("lookups", CheckState.FIX, fault)
+        for lookup in mapping.lookups
+        for fault in faults_of_lookup(lookup, mapping, found_table(connection, lookup.table))
+    ]
+    names = ", ".join(lookup.name for lookup in mapping.lookups)
+    return faults or ([Check("lookups", CheckState.OK, names)] if names else [])
 
 
 def _server(connection: Connection) -> Check:
@@ -283,8 +322,7 @@ def _indexes(engine: Engine, contacts: SourceTable, kind: Kind) -> list[Check]:
     if not kind.is_table:
         impossible = Message(ErrorCode.INDEXES_IMPOSSIBLE, kind=kind)
         return [Check.of("indexes", CheckState.UNKNOWN, impossible)]
-    wanted = [each.name for each in wanted_indexes(contacts)]
-    missing = [name for name in wanted if not has_index(engine, contacts, name)]
+    missing = missing_indexes(engine, contacts)
     if missing and not _is_long(engine, contacts):
         return [Check("indexes", CheckState.OK, "none; a queue of many thousands wants them")]
     if missing:

@@ -30,6 +30,7 @@ from hubspot_sync.rules.retry import RetryPolicy
 from hubspot_sync.rules.settlement import Settlement
 from hubspot_sync.rules.source import Key
 from hubspot_sync.sentences import Message
+from hubspot_sync.store.catalogue import require_tables
 from hubspot_sync.store.clearings import may_be_cleared
 from hubspot_sync.store.database import retried, transaction
 from hubspot_sync.store.due import KIND, Due, DueKind, prefer_indexes
@@ -181,6 +182,14 @@ class ContactQueue:
     def may_be_renamed(self, renames: Sequence[Rename]) -> frozenset[str]:
         """Return the ids of the records that no other row of the table has a part in."""
         return may_be_renamed(self._engine, self._contacts, renames)
+
+    def require_tables(self, mapping: PropertyMapping) -> None:
+        """Find out whether the database has all that a mapping file goes by; claim nothing.
+
+        Raises:
+            SettingsError: it has not; with one sentence for each fault.
+        """
+        require_tables(self._engine, self._contacts.source, mapping)
 
     def may_be_cleared(
         self, clearings: Sequence[Clearing], mapping: PropertyMapping

@@ -22,6 +22,7 @@ from hubspot_sync.errors import DatabaseUnavailable, HubSpotSyncError, WrongUsag
 from hubspot_sync.store.database import table_of, transaction
 from hubspot_sync.store.due import Due
 from hubspot_sync.store.failures import explain
+from hubspot_sync.store.index_forms import form_of_found, form_of_wanted
 from hubspot_sync.store.relation import Kind, kind_of_table
 from hubspot_sync.store.source_table import SourceTable
 
@@ -70,7 +71,8 @@ def create_indexes(engine: Engine, contacts: SourceTable) -> list[tuple[str, boo
     """Make the indexes that a claim wants, and return of each whether it is new.
 
     On PostgreSQL CONCURRENTLY, for the app goes on writing meanwhile; so outside a transaction.
-    An index that an earlier attempt left half made is made anew.
+    An index that an earlier attempt left half made, or that has our name and other columns, is made
+    anew.
 
     Raises:
         WrongUsage: there is no table, or it is a view.
@@ -90,12 +92,37 @@ def create_indexes(engine: Engine, contacts: SourceTable) -> list[tuple[str, boo
 
 
 def has_index(engine: Engine, contacts: SourceTable, name: str) -> bool:
-    """Tell whether the database has one of the indexes, whole."""
+    """Tell whether the database has one of the indexes under its name, whole."""
+    (wanted,) = (each for each in wanted_indexes(contacts) if each.name == name)
     try:
         with engine.connect() as connection:
-            return _is_valid(connection, contacts, name) is True
+            return _is_whole(connection, contacts, _on_copy(contacts, wanted)) is True
     except SQLAlchemyError as error:
         raise explain(error, table_of(engine)) from error
+
+
+def missing_indexes(engine: Engine, contacts: SourceTable) -> list[str]:
+    """Return the indexes that the table has under no name, whole.
+
+    On PostgreSQL they are told by keys and condition: the app may have one of them already, and one
+    of our names may be left from other columns. An SQLite file is one program's, and its indexes
+    have our names or are none.
+    """
+    wanted = wanted_indexes(contacts)
+    if engine.dialect.name == "sqlite":
+        return [each.name for each in wanted if not has_index(engine, contacts, each.name)]
+    query = text(
+        "SELECT pg_get_indexdef(indexrelid) FROM pg_index "
+        "WHERE indrelid = to_regclass(:table) AND indisvalid"
+    )
+    with transaction(engine, read_only=True) as connection:
+        found = connection.scalars(query, {"table": contacts.quoted(connection)})
+        forms = {form_of_found(definition) for definition in found}
+    return [
+        each.name
+        for each in wanted
+        if form_of_wanted(_on_copy(contacts, each), engine.dialect) not in forms
+    ]
 
 
 def require_indexable(engine: Engine, contacts: SourceTable) -> None:
@@ -127,19 +154,19 @@ def _create_index(
 ) -> bool:
     """Make an index on the table; return False where there is one already."""
     is_partitioned = kind is Kind.PARTITIONED
-    if is_partitioned and not _is_valid(connection, contacts, wanted.name):
+    if is_partitioned and not _is_whole(connection, contacts, _on_copy(contacts, wanted)):
         # PostgreSQL makes none on a partitioned table CONCURRENTLY. On its partitions it does, and
         # what it finds there the index of the whole takes over, so that nobody waits for it.
         for key, partition in _partitions(connection, contacts):
             name = f"{wanted.name}_{key}"
             _make(connection, contacts, _index(name, partition, wanted, concurrently=True))
+    return _make(connection, contacts, _on_copy(contacts, wanted, concurrently=not is_partitioned))
+
+
+def _on_copy(contacts: SourceTable, wanted: WantedIndex, *, concurrently: bool = False) -> Index:
     # On a copy, for an index would stay with the table of every later statement.
     table = contacts.table.to_metadata(MetaData())
-    return _make(
-        connection,
-        contacts,
-        _index(wanted.name, table, wanted, concurrently=not is_partitioned),
-    )
+    return _index(wanted.name, table, wanted, concurrently=concurrently)
 
 
 def _index(name: str, table: Table, wanted: WantedIndex, *, concurrently: bool) -> Index:
@@ -153,13 +180,12 @@ def _index(name: str, table: Table, wanted: WantedIndex, *, concurrently: bool) 
 
 
 def _make(connection: Connection, contacts: SourceTable, index: Index) -> bool:
-    schema = index.table.schema if index.table is not None else None
-    is_valid = _is_valid(connection, contacts, str(index.name), schema)
-    if is_valid is False:
+    is_whole = _is_whole(connection, contacts, index)
+    if is_whole is False:
         connection.execute(DropIndex(index))
-    if not is_valid:
+    if not is_whole:
         connection.execute(CreateIndex(index))
-    return not is_valid
+    return not is_whole
 
 
 def _partitions(connection: Connection, contacts: SourceTable) -> list[tuple[int, Table]]:
@@ -179,22 +205,26 @@ def _partitions(connection: Connection, contacts: SourceTable) -> list[tuple[int
     ]
 
 
-def _is_valid(
-    connection: Connection, contacts: SourceTable, name: str, schema: str | None = None
-) -> bool | None:
-    """Tell whether an index is there and whole; None where it is not there."""
+def _is_whole(connection: Connection, contacts: SourceTable, index: Index) -> bool | None:
+    """Tell whether an index of this name is there, valid, and what it should be.
+
+    None where there is none of this name.
+    """
     if connection.dialect.name == "sqlite":
-        found = text(
-            "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name AND :schema IS NULL"
-        )
-    else:
-        # In the table's own schema: another one may have a table of this name, with its indexes.
-        found = text(
-            "SELECT indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid "
-            "WHERE relname = :name AND relnamespace = coalesce("
-            "to_regnamespace(quote_ident(CAST(:schema AS text))), "
-            "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:table)))"
-        )
-    values = {"name": name, "schema": schema, "table": contacts.quoted(connection)}
-    valid = connection.execute(found, values).scalar_one_or_none()
-    return None if valid is None else bool(valid)
+        by_name = text("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = :name")
+        return bool(connection.execute(by_name, {"name": index.name}).scalar()) or None
+    # In the table's own schema: another one may have a table of this name, with its indexes.
+    query = text(
+        "SELECT indisvalid, pg_get_indexdef(indexrelid) FROM pg_index "
+        "JOIN pg_class ON oid = indexrelid "
+        "WHERE relname = :name AND relnamespace = coalesce("
+        "to_regnamespace(quote_ident(CAST(:schema AS text))), "
+        "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:table)))"
+    )
+    schema = index.table.schema if index.table is not None else None
+    values = {"name": index.name, "schema": schema, "table": contacts.quoted(connection)}
+    found = connection.execute(query, values).one_or_none()
+    if found is None:
+        return None
+    is_valid, definition = found
+    return bool(is_valid) and form_of_found(definition) == form_of_wanted(index, connection.dialect)

@@ -77,17 +77,30 @@ def _explained(element: _Explained, compiler: SQLCompiler, **_: object) -> str:
 
 
 def kind_of_table(connection: Connection, contacts: SourceTable) -> Kind | None:
-    """Return what stands under the table's name; None where nothing does."""
+    """Return what stands under the source's name; None where nothing does."""
+    return kind_of(connection, contacts.name)
+
+
+def kind_of(connection: Connection, table: str) -> Kind | None:
+    """Return what stands under a name that the mapping has; None where nothing does."""
     if connection.dialect.name == "sqlite":
-        name = contacts.table.name
+        name = table.rpartition(".")[2]
         query = text(
-            "SELECT type FROM sqlite_master WHERE name = :table AND type IN ('table', 'view')"
+            "SELECT type FROM sqlite_master WHERE lower(name) = lower(:table) "
+            "AND type IN ('table', 'view')"
         )
     else:
-        name = contacts.quoted(connection)
+        name = quoted_name(connection, table)
         query = text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:table)")
     found = connection.execute(query, {"table": name}).scalar_one_or_none()
     return None if found is None else _KINDS.get(found, Kind.TABLE)
+
+
+def quoted_name(connection: Connection, table: str) -> str:
+    """Return the name as SQL has it, which is what PostgreSQL's `to_regclass` takes."""
+    schema, _, name = table.rpartition(".")
+    quote = connection.dialect.identifier_preparer.quote
+    return ".".join(quote(part) for part in (schema, name) if part)
 
 
 def no_table(connection: Connection, table: str) -> Message:

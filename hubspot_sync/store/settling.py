@@ -62,7 +62,7 @@ class Settling:
     @retried
     def _settle_together(self, deliveries: Sequence[Delivery], singly: bool) -> list[Settlement]:
         with transaction(self._engine, singly=singly) as connection:
-            _limit_waiting(connection)
+            limit_waiting(connection)
             ids = [claim.contact.id for claim, _ in deliveries]
             wanted = (
                 self._contacts.rows()
@@ -90,7 +90,7 @@ class Settling:
     def _settle_waiting(self, delivery: Delivery, singly: bool) -> list[Settlement]:
         claim, outcome = delivery
         with transaction(self._engine, singly=singly) as connection:
-            _limit_waiting(connection)
+            limit_waiting(connection)
             wanted = (
                 self._contacts.rows()
                 .where(self._contacts.c.id == claim.contact.id)
@@ -148,6 +148,7 @@ class Settling:
         return instead
 
 
-def _limit_waiting(connection: Connection) -> None:
+def limit_waiting(connection: Connection) -> None:
+    """Have the transaction wait briefly for what others hold, then fail."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {ROW_LOCK_TIMEOUT_MS}")

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from hubspot_sync.cli import app
 from hubspot_sync.hubspot.emulator import Emulator
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.run_places import take_place
 from tests.acceptance.program import Ended, Program, read_terminal
@@ -73,7 +74,7 @@ def test_quiet_run_that_is_one_too_many_prints_nothing(
     table: Contacts, program: Program, engine: Engine, database_url: str
 ) -> None:
     table.add()
-    with take_place(engine, database_url, 1) as has_place:
+    with take_place(engine, database_url, BUILT_IN_SOURCE, 1) as has_place:
         assert has_place
         assert quiet(program) == Ended(0, "", "")
         assert "Another run is active" in program.run("sync-queue").out

@@ -59,6 +59,7 @@ COMMANDS = (
     ("reset", "--all", "--dry-run", "--json"),
     ("skip", "{contact}"),
     ("init-db", "--indexes"),
+    ("init-db", "--queue-columns"),
 )
 FAULTS: dict[str, dict[str, Any]] = {
     "none": {},

@@ -15,6 +15,7 @@ from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.monitors.metrics import MetricsFile
 from hubspot_sync.monitors.watch import Watch
 from hubspot_sync.rules.settlement import OutcomeName
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.settings import Settings
 from hubspot_sync.store.run_places import take_place
 from tests.acceptance.conftest import program as _program
@@ -137,7 +138,7 @@ def test_run_without_a_place_and_one_switched_off_only_leave_a_note(
     table: Contacts, watched: Program, monitor: Monitor, engine: Engine, database_url: str
 ) -> None:
     table.add()
-    with take_place(engine, database_url, 1):
+    with take_place(engine, database_url, BUILT_IN_SOURCE, 1):
         assert watched.run("sync-queue").code == 0
     assert watched.run("sync-queue", HUBSPOT_API_KEY="").code == 0
     assert monitor.kinds == ["/log", "/log"]

@@ -92,9 +92,9 @@ def test_closed_folder_is_told_by_the_queue_and_not_by_its_places(folder: Path) 
     closed.mkdir(mode=0o000)
     engine, url = engine_of(closed / "contacts.db"), f"sqlite:///{closed / 'contacts.db'}"
     with as_stranger():
-        with take_place(engine, url, 1) as has_place:
+        with take_place(engine, url, BUILT_IN_SOURCE, 1) as has_place:
             assert has_place
-        assert count_taken(engine, url, 1) == 0
+        assert count_taken(engine, url, BUILT_IN_SOURCE, 1) == 0
 
 
 def test_doctor_says_whose_file_it_must_be(folder: Path) -> None:
@@ -157,7 +157,7 @@ def test_place_of_a_run_by_root_is_no_hindrance_to_others(folder: Path) -> None:
     path, before = folder / "contacts.db", os.umask(0o077)
     try:
         path.touch()
-        with take_place(engine_of(path), f"sqlite:///{path}", 1):
+        with take_place(engine_of(path), f"sqlite:///{path}", BUILT_IN_SOURCE, 1):
             pass
     finally:
         os.umask(before)
@@ -169,7 +169,7 @@ def test_lock_that_cannot_be_used_is_named(folder: Path, caplog: pytest.LogCaptu
     path.touch()
     lock = folder / "contacts.db.run1.lock"
     lock.mkdir()
-    with take_place(engine_of(path), f"sqlite:///{path}", 1) as has_place:
+    with take_place(engine_of(path), f"sqlite:///{path}", BUILT_IN_SOURCE, 1) as has_place:
         assert has_place
     assert f"No run slot can be held: {lock} cannot be locked (Is a directory)." in caplog.text
     assert "Delete it if another user made it, and let this user write" in caplog.text

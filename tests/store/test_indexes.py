@@ -11,7 +11,7 @@ from hubspot_sync.rules.identity import Rename
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from hubspot_sync.store.due import Due, prefer_indexes
-from hubspot_sync.store.indexes import create_indexes, has_index, wanted_indexes
+from hubspot_sync.store.indexes import create_indexes, has_index, missing_indexes, wanted_indexes
 from tests.acceptance.program import Program
 from tests.conftest import LEASE
 from tests.tables import CONTACTS, Contacts
@@ -73,6 +73,41 @@ def test_index_left_half_made_is_made_anew(indexed: Contacts) -> None:
         )
     assert not has_index(indexed.engine, CONTACTS, NAMES[0])
     assert create_indexes(indexed.engine, CONTACTS)[0] == (NAMES[0], True)
+
+
+@POSTGRES
+def test_doctor_knows_indexes_under_any_name(indexed: Contacts) -> None:
+    assert missing_indexes(indexed.engine, CONTACTS) == []
+    with indexed.engine.begin() as connection:
+        for number, name in enumerate(NAMES):
+            connection.execute(text(f"ALTER INDEX {name} RENAME TO other_{number}"))
+    assert missing_indexes(indexed.engine, CONTACTS) == []
+    with indexed.engine.begin() as connection:
+        for number in range(len(NAMES)):
+            connection.execute(text(f"DROP INDEX other_{number}"))
+    # The app has an index of its own on the record's id.
+    there = {NAMES[3]} if indexed.shape == "app" else set()
+    assert set(missing_indexes(indexed.engine, CONTACTS)) == set(NAMES) - there
+
+
+@POSTGRES
+@pytest.mark.parametrize(
+    "other",
+    [
+        "(updated_at, id) WHERE hubspot_processing_status = 'Queued'",
+        "(updated_at, id)",
+        "(id, updated_at)",
+    ],
+)
+def test_index_of_our_name_with_another_definition_is_made_anew(
+    indexed: Contacts, other: str
+) -> None:
+    with indexed.engine.begin() as connection:
+        connection.execute(text(f"DROP INDEX {NAMES[0]}"))
+        connection.execute(text(f"CREATE INDEX {NAMES[0]} ON contacts {other}"))
+    assert missing_indexes(indexed.engine, CONTACTS) == [NAMES[0]]
+    assert create_indexes(indexed.engine, CONTACTS) == [(name, name == NAMES[0]) for name in NAMES]
+    assert missing_indexes(indexed.engine, CONTACTS) == []
 
 
 @POSTGRES

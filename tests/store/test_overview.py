@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
+from hubspot_sync.rules.source import BUILT_IN_SOURCE
 from hubspot_sync.store.contact_queue import ContactQueue
 from hubspot_sync.store.database import make_engine
 from hubspot_sync.store.overview import Overview, look_at_queue
@@ -262,12 +263,12 @@ def test_missing_table_is_wrong_usage(tmp_path: Path) -> None:
 @both
 def test_places_are_counted_while_they_are_held(table: Contacts, database_url: str) -> None:
     def taken() -> int:
-        return count_taken(table.engine, database_url, 3)
+        return count_taken(table.engine, database_url, BUILT_IN_SOURCE, 3)
 
     assert taken() == 0
-    with take_place(table.engine, database_url, 3) as first:
+    with take_place(table.engine, database_url, BUILT_IN_SOURCE, 3) as first:
         assert (first, taken()) == (True, 1)
-        with take_place(table.engine, database_url, 3) as second:
+        with take_place(table.engine, database_url, BUILT_IN_SOURCE, 3) as second:
             assert (second, taken()) == (True, 2)
     assert taken() == 0
 
@@ -275,8 +276,8 @@ def test_places_are_counted_while_they_are_held(table: Contacts, database_url: s
 @both
 def test_counting_leaves_the_places_free(table: Contacts, database_url: str) -> None:
     for _ in range(2):
-        assert count_taken(table.engine, database_url, 1) == 0
-        with take_place(table.engine, database_url, 1) as place:
+        assert count_taken(table.engine, database_url, BUILT_IN_SOURCE, 1) == 0
+        with take_place(table.engine, database_url, BUILT_IN_SOURCE, 1) as place:
             assert place
 
 
@@ -285,7 +286,7 @@ def test_counting_leaves_the_places_free(table: Contacts, database_url: str) -> 
 def test_lock_that_may_not_be_opened_is_no_fault(
     table: Contacts, database_url: str, monkeypatch: pytest.MonkeyPatch, trouble: OSError
 ) -> None:
-    with take_place(table.engine, database_url, 1):
+    with take_place(table.engine, database_url, BUILT_IN_SOURCE, 1):
         pass
     Path(f"{database_url.removeprefix('sqlite:///')}.run1.lock").touch()
 
@@ -293,4 +294,4 @@ def test_lock_that_may_not_be_opened_is_no_fault(
         raise trouble
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    assert count_taken(table.engine, database_url, 1) == 0
+    assert count_taken(table.engine, database_url, BUILT_IN_SOURCE, 1) == 0

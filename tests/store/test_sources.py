@@ -14,13 +14,14 @@ from hubspot_sync.report import CheckState
 from hubspot_sync.rules.identity import Rename
 from hubspot_sync.rules.lifecycle import Claim
 from hubspot_sync.rules.settlement import Delivered, Failed, Outcome, OutcomeName
-from hubspot_sync.rules.source import Key, QueueColumns, Source
+from hubspot_sync.rules.source import BUILT_IN_SOURCE, Key, QueueColumns, Source
 from hubspot_sync.store.check_up import look_at_database
 from hubspot_sync.store.contact_queue import ContactQueue, Held, NotThere
 from hubspot_sync.store.database import make_engine
-from hubspot_sync.store.indexes import create_indexes, wanted_indexes
+from hubspot_sync.store.indexes import create_indexes, missing_indexes, wanted_indexes
 from hubspot_sync.store.marking import Marking
 from hubspot_sync.store.overview import look_at_queue
+from hubspot_sync.store.run_places import count_taken, take_place
 from hubspot_sync.store.selection import Selection, find_keys
 from hubspot_sync.store.source_table import SourceTable
 from tests.conftest import LEASE, POLICY
@@ -206,9 +207,30 @@ def test_indexes_bear_the_names_of_table_and_crm(place: Place) -> None:
     made = create_indexes(place.engine, place.contacts)
     assert made[0] == ("People_hubspot_eu_sync_ready", True)
     assert len(made) == len(wanted_indexes(place.contacts))
-    other = SourceTable(replace(PEOPLE, crm_name="hubspot_us"))
+    assert missing_indexes(place.engine, place.contacts) == []
+    other = SourceTable(replace(PEOPLE, crm_name="hubspot_'%us"))
+    assert missing_indexes(place.engine, other) != []
     assert all(is_new for _, is_new in create_indexes(place.engine, other))
+    assert missing_indexes(place.engine, other) == []
     assert all(not is_new for _, is_new in create_indexes(place.engine, place.contacts))
+
+
+def test_runs_of_one_sync_share_places_and_those_of_another_have_their_own(
+    place: Place, url: str
+) -> None:
+    others = [replace(PEOPLE, crm_name="hubspot_us"), replace(PEOPLE, table="Persons")]
+    others.append(BUILT_IN_SOURCE)
+    with take_place(place.engine, url, PEOPLE, 1) as first:
+        assert first
+        with take_place(place.engine, url, replace(PEOPLE, columns=()), 1) as second:
+            assert not second
+        assert count_taken(place.engine, url, PEOPLE, 1) == 1
+        for other in others:
+            assert count_taken(place.engine, url, other, 1) == 0
+            with take_place(place.engine, url, other, 1) as has_place:
+                assert has_place
+                assert count_taken(place.engine, url, other, 1) == 1
+    assert count_taken(place.engine, url, PEOPLE, 1) == 0
 
 
 def test_doctor_looks_at_the_table_of_the_source(place: Place) -> None:

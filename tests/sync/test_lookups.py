@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
+from hubspot_sync.errors import SettingsError
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.rules.mapping import Field, Lookup
 from hubspot_sync.rules.source import BUILT_IN_SOURCE
@@ -68,6 +69,21 @@ def test_edit_of_the_other_table_is_no_edit_of_the_contact(
     monkeypatch.setattr(queue, "settle", edit_and_settle)
     assert runs.queue(mapping=WITH_LOOKUP).counts == {"created": 1}
     assert table.state(key) == ("Complete", "Complete")
+
+
+@pytest.mark.parametrize("way", ["batch", "alone"])
+def test_run_by_a_file_claims_nothing_where_a_table_is_missing(
+    table: Contacts, runs: Runs, domain: str, way: str
+) -> None:
+    key = table.add(domain_id=domain)
+    before = table.row(key)
+    with table.engine.begin() as connection:
+        connection.execute(text("DROP TABLE domains"))
+    sync = runs.make(mapping=replace(WITH_LOOKUP, file="m.toml"))
+    with pytest.raises(SettingsError, match=r"m\.toml, \[lookup\.domain\]: there is no") as caught:
+        sync.run_queue() if way == "batch" else sync.run_one(key)
+    assert caught.value.exit_code == 2
+    assert table.row(key) == before
 
 
 def test_run_whose_lookup_breaks_gives_its_contacts_back(
