@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 from hubspot_sync.budget import Budget
 from hubspot_sync.circuit_breaker import CircuitBreaker
@@ -17,6 +19,11 @@ from hubspot_sync.rules.settlement import Settlement
 from hubspot_sync.rules.source import Key
 from hubspot_sync.stop_reasons import StopReasons
 from hubspot_sync.store.passed_over import PassedOver
+
+if TYPE_CHECKING:
+    from hubspot_sync.hubspot.careful_lane import Lanes
+    from hubspot_sync.hubspot.client import HubSpotClient
+    from hubspot_sync.store.contact_queue import ContactQueue
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +51,20 @@ class Plan:
     longest: timedelta | None = None
     workers: int = 1
     run_id: str = ""
+
+
+def lanes_of(client: "HubSpotClient", queue: "ContactQueue", mapping: PropertyMapping) -> "Lanes":
+    """Return what lanes go by that write to a portal for a table.
+
+    Args:
+        client: a connection to HubSpot.
+        queue: asked before records get a new address, and before values are cleared.
+        mapping: fitted to the portal.
+    """
+    from hubspot_sync.hubspot.careful_lane import Lanes
+
+    may_be_cleared = partial(queue.may_be_cleared, mapping=mapping)
+    return Lanes(client, mapping, client.object_type, queue.may_be_renamed, may_be_cleared)
 
 
 class Run:

@@ -7,7 +7,6 @@ HubSpot has answered. Whatever ends the work, every claimed contact gets exactly
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 from hubspot_sync.clock import Pulse
@@ -46,7 +45,7 @@ from hubspot_sync.rules.settlement import (
 )
 from hubspot_sync.rules.shaping import RunContext, Shaped, to_properties
 from hubspot_sync.rules.source import Key
-from hubspot_sync.run import Run
+from hubspot_sync.run import Run, lanes_of
 from hubspot_sync.sentences import Message
 from hubspot_sync.store.contact_queue import ContactQueue, Held
 from hubspot_sync.store.settling import Delivery
@@ -212,15 +211,9 @@ class Worker:
         mapping = self._run.portal.mapping(self._client)
         if self._lane is None:
             from hubspot_sync.hubspot.batch_lane import BatchLane
-            from hubspot_sync.hubspot.careful_lane import CarefulLane, Lanes
+            from hubspot_sync.hubspot.careful_lane import CarefulLane
 
-            lanes = Lanes(
-                self._client,
-                mapping,
-                self._client.object_type,
-                self._queue.may_be_renamed,
-                partial(self._queue.may_be_cleared, mapping=mapping),
-            )
+            lanes = lanes_of(self._client, self._queue, mapping)
             self._lane = BatchLane(lanes, CarefulLane(lanes))
         return self._lane
 
@@ -238,16 +231,12 @@ class Worker:
         context = RunContext(self._pulse.now(), self._run.plan.run_id)
         unsendable: list[Delivery] = []
         mapped: list[tuple[Contact, Shaped]] = []
-        claims = list(self._waiting.values())
+        claims, kind = list(self._waiting.values()), lanes.object_type
         contacts = self._queue.look_up([each.contact for each in claims], lanes.mapping.lookups)
         for claim, contact in zip(claims, contacts, strict=True):
             try:
                 fault = _fault_of(claim, lanes.mapping)
-                shaped = (
-                    {}
-                    if fault
-                    else to_properties(contact, lanes.mapping, context, lanes.object_type)
-                )
+                shaped = {} if fault else to_properties(contact, lanes.mapping, context, kind)
             except Exception as ours:  # noqa: BLE001 - it must not bar the others
                 fault = Failed(self._own_fault(ours, contact))
             if fault:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -333,10 +332,10 @@ def _plan_contacts(
     settings: Settings, queue: "ContactQueue", rows: "list[Row]"
 ) -> "list[PlannedContact]":
     """Find out what a run would do with contacts, after the look that it would begin with."""
-    from hubspot_sync.hubspot.careful_lane import Lanes
     from hubspot_sync.hubspot.portal import look_at_portal
     from hubspot_sync.hubspot.preview import preview
     from hubspot_sync.rules.shaping import RunContext
+    from hubspot_sync.run import lanes_of
 
     if not rows:
         return []
@@ -344,13 +343,7 @@ def _plan_contacts(
     client = open_client(settings, pulse)
     close_with_command(client.transport.close)
     mapping = look_at_portal(client, settings.mapping, settings.portal_id)
-    lanes = Lanes(
-        client,
-        mapping,
-        client.object_type,
-        queue.may_be_renamed,
-        partial(queue.may_be_cleared, mapping=mapping),
-    )
+    lanes = lanes_of(client, queue, mapping)
     notices = {row.contact.id: queue.death_notice(row) for row in rows}
     faults = {key: notice for key, notice in notices.items() if notice}
     contacts = queue.look_up([row.contact for row in rows], mapping.lookups)

@@ -1,6 +1,7 @@
 """Types of columns, and the moments and keys that only the database can tell."""
 
 import json
+import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -66,6 +67,11 @@ class ValueType(TypeDecorator[Value]):
     def process_result_value(self, value: object, _: Dialect) -> Value:
         """Return the value, in a type that can be compared and hashed."""
         match value:
+            case Decimal() | float() if not math.isfinite(value):
+                # NaN equals not even itself, so that it would count as edited for ever.
+                return str(value)
+            case bytes() | memoryview():
+                return bytes(value).hex()
             case None | str() | bool() | int() | Decimal() | datetime() | date():
                 return value
             case float():

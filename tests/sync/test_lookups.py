@@ -1,11 +1,15 @@
 """Runs with values of another table: sent, shown in a dry run, and never compared at settle."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from hubspot_sync.cli import deliver
 from hubspot_sync.errors import SettingsError
+from hubspot_sync.hubspot.client import HubSpotClient
 from hubspot_sync.hubspot.emulator import Emulator
 from hubspot_sync.rules.mapping import Field, Lookup
 from hubspot_sync.rules.source import BUILT_IN_SOURCE
@@ -49,6 +53,21 @@ def test_values_of_another_table_are_sent(
             runs.make(mapping=WITH_LOOKUP).run_one(key)
     assert companies(hubspot) == {"a@example.com": "ACME", "b@example.com": None}
     assert BUILT_IN_SOURCE.columns.count("domain_id") == 1
+
+
+def test_dry_run_shows_the_values_of_the_other_table(
+    table: Contacts,
+    queue: ContactQueue,
+    client: HubSpotClient,
+    domain: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table.add(domain_id=domain)
+    monkeypatch.setattr(deliver, "open_client", lambda *_: client)
+    monkeypatch.setattr(deliver, "close_with_command", lambda _: None)
+    settings: Any = SimpleNamespace(mapping=WITH_LOOKUP, portal_id=None)
+    (planned,) = deliver._plan_contacts(settings, queue, queue.peek_due(10))
+    assert {change.name: change.new for change in planned.changes}["company"] == "ACME"
 
 
 def test_edit_of_the_other_table_is_no_edit_of_the_contact(
