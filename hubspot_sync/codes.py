@@ -64,6 +64,8 @@ class ErrorCode(StrEnum):
     """What should be the database's address is none."""
     DATABASE_URL_UNSUPPORTED = "DATABASE_URL_UNSUPPORTED"
     """The database's address names another kind of database."""
+    DOMAIN_NOT_MAPPED = "DOMAIN_NOT_MAPPED"
+    """`--domain-id` is asked for, and the mapping reads no column domain_id."""
     DRAIN_WITH_LIMIT = "DRAIN_WITH_LIMIT"
     """Two options of `sync-queue` contradict each other."""
     DRY_RUN_WITH_REPORT = "DRY_RUN_WITH_REPORT"

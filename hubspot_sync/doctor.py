@@ -72,7 +72,9 @@ def _look_at_mapping(settings: Settings) -> list[Check]:
     mapping = settings.mapping
     if mapping.file is None:
         return []
-    words = f"{mapping.file}: {len(mapping.fields)} properties from {settings.source.table}"
+    count = len(mapping.fields)
+    filled = "1 property" if count == 1 else f"{count} properties"
+    words = f"{mapping.file}: {filled} from {settings.source.table}"
     return [Check("mapping", CheckState.OK, words)]
 
 
@@ -104,7 +106,11 @@ def look_at_queue_health(settings: Settings, engine: "Engine") -> list[Check]:
         return [Check.of("queue", CheckState.UNKNOWN, trouble.message)]
     # An empty token is told of by the check of the token.
     told = alarms_of(found, runs=runs, is_enabled=True, interval=settings.interval)
-    last = f"{found.last_delivery:%Y-%m-%d %H:%M} UTC" if found.last_delivery else "never"
+    last = (
+        f"{found.last_delivery:%Y-%m-%d %H:%M} UTC"
+        if found.last_delivery
+        else "none that the table shows"
+    )
     words = f"{found.due:,} due, last delivery {last}"
     return [Check.of("queue", CheckState.FIX, alarm) for alarm in told] or [
         Check("queue", CheckState.OK, words)

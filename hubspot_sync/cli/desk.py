@@ -96,7 +96,7 @@ def enqueue(
     ] = None,
     domain_id: Annotated[str | None, typer.Option(help="All contacts of this domain.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All contacts.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,

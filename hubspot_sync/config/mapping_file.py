@@ -62,7 +62,8 @@ def load_mapping(
         SettingsError: with one sentence for each fault, with its place.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # With or without the mark that some editors put before the first line.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         unreadable = Message(ErrorCode.MAPPING_UNREADABLE, path=path, why=why)

@@ -17,6 +17,7 @@ _KEYS = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _HEADER = re.compile(rf"\s*\[\[?\s*({_KEYS})\s*\]")
 _ASSIGNMENT = re.compile(rf"\s*({_KEYS})\s*=")
 _LONG_STRING = re.compile("\"\"\"|'''")
+_HINT = "Each key stands once in its table, and what { } encloses stands on one line."
 _MOST_SHOWN = 60
 _ALIKE = 0.6
 
@@ -38,7 +39,7 @@ class Page:
         try:
             self._content = tomllib.loads(text, parse_float=Decimal)
         except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-            self._faults.append((0, f"{file} is not TOML: {error}."))
+            self._faults.append((0, f"{file} is not TOML: {error}. {_HINT}"))
 
     @property
     def faults(self) -> list[str]:

@@ -112,15 +112,13 @@ def place_of(mapping: PropertyMapping, line: Field) -> str:
 
 def _faults_of(line: Field, found: PropertyDefinition | None) -> Iterator[str]:
     if found is None:
-        if line.create:
-            yield "HubSpot has no contact property so named; run hubspot-sync create-properties."
-        else:
-            yield "HubSpot has no contact property so named; correct it, or make the property."
+        fix = "run hubspot-sync create-properties" if line.create else "correct it, or make one"
+        yield f"HubSpot has no contact property with that name; {fix}."
         return
     if found.archived:
-        yield "the property is archived in HubSpot; restore it there, or take the line out."
+        yield "the property is archived in HubSpot; restore it there, or remove the line."
     if found.read_only:
-        yield "HubSpot has the property read-only; take the line out."
+        yield "the property is read-only in HubSpot; remove the line."
     if line.type.type is not None and not _fits(line.type.type, found):
         kind = f"{found.type} ({found.field_type})"
         yield f"its type in HubSpot is {kind}, and the mapping writes it as {line.type.type}."

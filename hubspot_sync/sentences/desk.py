@@ -83,7 +83,7 @@ FORMS: Forms = {
     ErrorCode.PROPERTY_RESTORED: "it was archived: its old values come back with it",
     ErrorCode.PROPERTY_TYPE: "type is {found}, not {wanted}",
     ErrorCode.PROPERTY_UNFIT: Form(
-        "{fault}", "Correct the mapping, or the property in HubSpot (Settings, Properties)"
+        "{fault}", "Do what it says, in the mapping or in HubSpot (Settings, Properties)"
     ),
     ErrorCode.QUEUE_TOO_LONG: (
         "The queue is longer than cron's runs take: contact {contact} has waited {waited}. Run "

@@ -82,7 +82,9 @@ FORMS: Forms = {
     ErrorCode.CHECK_WITH_DEFAULT: (
         "--check reads a file and --print-default prints one: use one of them."
     ),
-    ErrorCode.CONTACTS_NOT_THERE: "There is no contact {contacts}. Nothing was done.",
+    ErrorCode.CONTACTS_NOT_THERE: (
+        "There is no contact {contacts}. Nothing was done. An address goes after --email."
+    ),
     ErrorCode.CONTACT_HELD: (
         "a run holds it, or died holding it, until {ends:%H:%M:%S} UTC at the latest"
     ),
@@ -119,6 +121,10 @@ FORMS: Forms = {
     ),
     ErrorCode.DATABASE_URL_UNSUPPORTED: (
         f"{{setting}} begins with {{scheme}}; it must be {_DATABASE_ADDRESS}"
+    ),
+    ErrorCode.DOMAIN_NOT_MAPPED: (
+        "--domain-id selects by the column domain_id, which the mapping of '{table}' does not "
+        "read. Name the contacts, or select by --email, --status or --all."
     ),
     ErrorCode.DRAIN_WITH_LIMIT: "--drain takes all that is due: use it or --limit, but not both.",
     ErrorCode.DRY_RUN_WITH_REPORT: "--report and --quiet are for runs, and a dry run is none.",
@@ -211,7 +217,8 @@ FORMS: Forms = {
     ),
     ErrorCode.TABLE_LACKS_COLUMN: Form(
         "The table '{table}' lacks a column that the sync needs ({words})",
-        "Point DATABASE_URL at the app's database, or add the column",
+        "Point DATABASE_URL at the right database, correct the name in the mapping, or add the "
+        "column; 'hubspot-sync init-db --queue-columns' prints how to add those of the queue",
     ),
     ErrorCode.TABLE_MISSING: Form(
         "There is no table '{table}' in the database",

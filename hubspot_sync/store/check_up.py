@@ -324,7 +324,7 @@ def _indexes(engine: Engine, contacts: SourceTable, kind: Kind) -> list[Check]:
         return [Check.of("indexes", CheckState.UNKNOWN, impossible)]
     missing = missing_indexes(engine, contacts)
     if missing and not _is_long(engine, contacts):
-        return [Check("indexes", CheckState.OK, "none; a queue of many thousands wants them")]
+        return [Check("indexes", CheckState.OK, "none; a queue of many thousands needs them")]
     if missing:
         lacks = Message(ErrorCode.INDEXES_MISSING, indexes=", ".join(missing))
         return [Check.of("indexes", CheckState.FIX, lacks)]

@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, false, func, or_, select
 
+from hubspot_sync.codes import ErrorCode
+from hubspot_sync.errors import WrongUsage
 from hubspot_sync.rules.lifecycle import ProcessingStatus, SyncStatus
 from hubspot_sync.rules.mapping import normalise_email
 from hubspot_sync.rules.source import Key, spellings
 from hubspot_sync.store.database import transaction
 from hubspot_sync.store.due import Due
 from hubspot_sync.store.source_table import SourceTable
+
+DOMAIN_ID = "domain_id"
+"""The column by which `--domain-id` selects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,19 @@ class Selecting:
         if wanted.status is not None:
             return self._has_status(wanted.status)
         if wanted.domain_id is not None:
-            return c[self._contacts.value_key("domain_id")] == wanted.domain_id
+            return self._domain == wanted.domain_id
         return c.id.is_not(None) if wanted.every else false()
+
+    @property
+    def _domain(self) -> ColumnElement[Any]:
+        """The column of domains.
+
+        Raises:
+            WrongUsage: the mapping reads no column of that name.
+        """
+        if DOMAIN_ID not in self._contacts.source.columns:
+            raise WrongUsage(ErrorCode.DOMAIN_NOT_MAPPED, table=self._contacts.name)
+        return self._c[self._contacts.value_key(DOMAIN_ID)]
 
     def took_part(self, wanted: Selection) -> ColumnElement[bool]:
         """Return the condition that a contact is meant and has taken part in a sync."""

@@ -106,3 +106,13 @@ def test_lookup_without_its_table_stops_every_run_before_it_claims(
     assert hubspot.contacts() == []
     assert "sites" in program.run("doctor").out
     place.dispose()
+
+
+def test_domain_that_the_mapping_does_not_read_selects_nothing(
+    place: Engine, program: Program
+) -> None:
+    program.run("init-db", "--queue-columns", "--apply")
+    ended = program.run("enqueue", "--domain-id", "3")
+    assert (ended.code, ended.out) == (2, "")
+    assert "domain_id, which the mapping of 'people' does not read" in ended.err
+    place.dispose()

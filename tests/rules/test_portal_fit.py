@@ -30,7 +30,7 @@ def faults(line: Field, found: PropertyDefinition | None) -> list[str]:
 @for_each(
     ("line", "found", "words"),
     [
-        (of_type(None), None, "correct it, or make the property"),
+        (of_type(None), None, "correct it, or make one"),
         (replace(of_type(None), create=MADE), None, "run hubspot-sync create-properties"),
         (of_type(None), replace(STRING, archived=True), "archived"),
         (of_type(None), replace(STRING, read_only=True), "read-only"),

@@ -84,7 +84,7 @@ def long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_short_queue_needs_no_index(bent: Callable[..., Engine]) -> None:
     check = about(look_at_database(bent(), CONTACTS), "indexes")
-    assert (check.state, check.words) == (OK, "none; a queue of many thousands wants them")
+    assert (check.state, check.words) == (OK, "none; a queue of many thousands needs them")
 
 
 def test_indexes_are_missed_one_by_one(
