@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, func, select
 
 from hubspot_sync.codes import ErrorCode
-from hubspot_sync.errors import WrongUsage
+from hubspot_sync.errors import DatabaseUnavailable, WrongUsage
 from hubspot_sync.rules.claiming import Candidates, in_turn, rows_to_take
 from hubspot_sync.rules.clearing import Clearing
 from hubspot_sync.rules.identity import Rename
@@ -102,8 +102,13 @@ class ContactQueue:
         """
         passed_over = passed_over or PassedOver()
         while True:
-            taken = self._claim_due(limit, passed_over.keys, lone=lone)
+            without = passed_over.keys
+            taken = self._claim_due(limit, without, lone=lone)
             _log_taken(taken)
+            for key in taken.refused.keys() & set(without):
+                # It comes again and again, for no statement finds it by its key.
+                why = "its key is neither text nor a whole number"
+                raise DatabaseUnavailable(ErrorCode.ROWS_REFUSED, contact=key, why=why)
             passed_over.add_refused(taken.refused)
             if taken.claims or not (taken.freed or taken.refused):
                 return list(taken.claims)

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
-from hubspot_sync.errors import WrongUsage
+from hubspot_sync.errors import DatabaseUnavailable, WrongUsage
 from hubspot_sync.report import CheckState
 from hubspot_sync.rules.identity import Rename
 from hubspot_sync.rules.lifecycle import Claim
@@ -248,3 +249,17 @@ def test_shared_records_are_found_by_the_columns_of_the_table(place: Place) -> N
     assert place.queue.may_be_renamed([asked]) == frozenset()
     own = replace(asked, members=frozenset({first.contact.id}))
     assert place.queue.may_be_renamed([own]) == frozenset({"501"})
+
+
+def test_key_that_no_statement_finds_ends_the_claim(tmp_path: Path) -> None:
+    path = tmp_path / "people.db"
+    path.touch()
+    place = Place(make_engine(f"sqlite:///{path}", table=PEOPLE.table), [])
+    place.run(CREATE.format(key="", moment="datetime"))
+    place.run(
+        'INSERT INTO "People" ("No", "e-mail", "crm wish", "Changed") '
+        "VALUES (x'0102', 'a@x.org', 'Selected', '2026-01-01 00:00:00')"
+    )
+    with pytest.raises(DatabaseUnavailable, match="neither text nor a whole number"):
+        place.queue.claim(10)
+    place.engine.dispose()
